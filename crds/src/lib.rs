@@ -1,0 +1,1 @@
+//! The Tenant custom resource: types, validation rules, conditions. No I/O.

@@ -1,0 +1,1 @@
+//! One tenant's store on Redis: entries, index, accounts, queue. No HTTP, no Kubernetes.

@@ -1,0 +1,3 @@
+//! Reconciles Tenants.
+
+fn main() {}

@@ -1,0 +1,220 @@
+//! The route of a tenant: everything a gateway needs to serve it, compiled by the operator into one JSON document.
+//!
+//! The operator writes it to the key [`SECRET_KEY`] of the Secret `route-<tenant>` in the gateway's namespace; the
+//! gateway reads that Secret, or the file `<tenant>.json` of the folder given by `--routes`. Neither side imports the
+//! other's world: this crate knows no Kubernetes, no HTTP and no Redis.
+
+mod name;
+mod secret;
+
+use serde::{Deserialize, Serialize};
+
+pub use name::{InvalidTenantName, TenantName};
+pub use secret::SecretText;
+
+/// The version of the format that this crate reads and writes.
+pub const FORMAT: u32 = 1;
+/// Label that marks a Secret as a route; its value is `true`.
+pub const ROUTE_LABEL: &str = "keystead.io/route";
+/// Label that carries the tenant's name on every object made for it.
+pub const TENANT_LABEL: &str = "keystead.io/tenant";
+/// Kubernetes type of a route Secret.
+pub const SECRET_TYPE: &str = "keystead.io/route";
+/// The key of a route Secret under which the document is.
+pub const SECRET_KEY: &str = "route.json";
+
+/// The name of the Secret that carries a tenant's route.
+pub fn secret_name(tenant: &TenantName) -> String {
+    format!("route-{tenant}")
+}
+
+/// All that a gateway needs to serve one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Route {
+    /// Always [`FORMAT`]; a gateway refuses a document of a format it does not know.
+    pub format: u32,
+    pub tenant: TenantName,
+    /// `spec.suspend`: every request is answered 403 `tenant_suspended`.
+    #[serde(default)]
+    pub suspended: bool,
+    pub redis: Redis,
+    pub limits: Limits,
+    pub auth: Auth,
+}
+
+/// Where the tenant's Redis is and who the gateway is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Redis {
+    pub endpoint: Endpoint,
+    /// ACL user of the gateway; absent only for a local Redis without users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretText>,
+}
+
+/// How to reach the writable Redis of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "topology", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Endpoint {
+    /// One Redis at `host:port`. The operator gives the address of a Service, so that no DNS look-up is in the path.
+    Standalone { address: String },
+}
+
+/// What the gateway enforces on each request of the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// Longest key, in bytes of UTF-8, 1–256.
+    pub max_key_bytes: u32,
+    /// Largest value, in bytes.
+    pub max_value_bytes: u64,
+    /// Time to live, in seconds, of an entry written without one; 0: never expires.
+    pub default_ttl_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_key_bytes: 256, max_value_bytes: 2 * 1024 * 1024, default_ttl_seconds: 3600 }
+    }
+}
+
+/// How the tenant's users are authenticated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Auth {
+    pub sign_up: SignUp,
+    /// Life of an access token, in seconds.
+    pub access_token_ttl_seconds: u64,
+    /// Life of a refresh token, in seconds.
+    pub refresh_token_ttl_seconds: u64,
+    /// The keys that verify tokens; the one named by `active_key` signs.
+    pub keys: Vec<SigningKey>,
+    /// `id` of the key that signs new tokens.
+    pub active_key: String,
+}
+
+/// Who may make an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SignUp {
+    /// Nobody through the API: `POST /auth/register` answers 403.
+    #[default]
+    Closed,
+    /// Anyone who can reach the gateway.
+    Open,
+}
+
+/// A signing key of the tenant. The `kid` of its tokens is `<tenant>.<id>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SigningKey {
+    /// Lower-case letters and digits; never reused for another key.
+    pub id: String,
+    /// Fixed per key: never taken from a token.
+    pub algorithm: Algorithm,
+    /// `EdDSA`: the Ed25519 private key as PKCS#8 PEM. `HS256`: the secret as base64 (standard alphabet), ≥32 bytes.
+    pub secret: SecretText,
+}
+
+/// JWS algorithm of a signing key (RFC 8037, RFC 7518).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Algorithm {
+    #[default]
+    EdDSA,
+    HS256,
+}
+
+/// Why a route document was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    #[error("the route is not a valid document: {0}")]
+    Malformed(#[from] serde_json::Error),
+    #[error("the route has format {found}, this gateway reads format {FORMAT}: upgrade the older of operator and gateway")]
+    UnknownFormat { found: u32 },
+    #[error("the route names no key {0:?} among auth.keys: auth.activeKey must be the id of one of them")]
+    NoActiveKey(String),
+}
+
+impl Route {
+    /// Reads and checks a document.
+    pub fn from_json(document: &[u8]) -> Result<Self, RouteError> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let head: Head = serde_json::from_slice(document)?;
+        if head.format != FORMAT {
+            return Err(RouteError::UnknownFormat { found: head.format });
+        }
+        let route: Self = serde_json::from_slice(document)?;
+        if !route.auth.keys.iter().any(|key| key.id == route.auth.active_key) {
+            return Err(RouteError::NoActiveKey(route.auth.active_key));
+        }
+        Ok(route)
+    }
+
+    /// The document, the same bytes for the same route.
+    pub fn to_json(&self) -> String {
+        // Every field is a string, a number or a list of such: this cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route() -> Route {
+        Route {
+            format: FORMAT,
+            tenant: "acme".parse().unwrap(),
+            suspended: false,
+            redis: Redis {
+                endpoint: Endpoint::Standalone { address: "10.96.3.4:6379".into() },
+                username: Some("gateway".into()),
+                password: Some("s3cret-word".into()),
+            },
+            limits: Limits::default(),
+            auth: Auth {
+                sign_up: SignUp::Open,
+                access_token_ttl_seconds: 1800,
+                refresh_token_ttl_seconds: 604_800,
+                keys: vec![SigningKey {
+                    id: "k1".into(),
+                    algorithm: Algorithm::HS256,
+                    secret: "c2lnbmluZw==".into(),
+                }],
+                active_key: "k1".into(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_route_survives_the_way_through_its_document() {
+        assert_eq!(Route::from_json(route().to_json().as_bytes()).unwrap(), route());
+    }
+
+    #[test]
+    fn a_route_shows_no_secret_when_it_is_printed() {
+        let printed = format!("{:?}", route());
+        assert!(!printed.contains("s3cret-word") && !printed.contains("c2lnbmluZw"), "{printed}");
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_with_what_to_do_even_if_its_fields_are_unknown() {
+        let error = Route::from_json(br#"{"format": 2, "novelty": true}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the route has format 2, this gateway reads format 1: upgrade the older of operator and gateway"
+        );
+    }
+
+    #[test]
+    fn a_route_without_its_active_key_is_refused() {
+        let mut wrong = route();
+        wrong.auth.active_key = "k9".into();
+        assert!(matches!(Route::from_json(wrong.to_json().as_bytes()), Err(RouteError::NoActiveKey(_))));
+    }
+}

@@ -1,0 +1,1 @@
+//! Harnesses, end-to-end scenarios and benchmarks.

@@ -1,0 +1,3 @@
+//! Runs one tenant's jobs.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! cargo xtask: up, down, dev, test, bench, crds.
+
+fn main() {}
