@@ -1,0 +1,132 @@
+//! One measurement: wrk or redis-benchmark against one service for a fixed time.
+
+use std::{fmt, path::Path, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use crate::{processes::cpu_microseconds, services::Service};
+
+const SCRIPT: &str = include_str!("../wrk/requests.lua");
+
+/// How hard and for how long.
+#[derive(Debug)]
+pub(crate) struct Load<'a> {
+    pub(crate) seconds: u32,
+    pub(crate) connections: u32,
+    pub(crate) keys: u32,
+    pub(crate) value_bytes: u32,
+    pub(crate) folder: &'a Path,
+}
+
+/// What one measurement gave.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    pub(crate) service: &'static str,
+    pub(crate) mix: &'static str,
+    pub(crate) requests: u64,
+    /// Requests that were not answered, or not with success.
+    pub(crate) failed: u64,
+    pub(crate) per_second: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// CPU of the service per request, in microseconds: user, kernel.
+    pub(crate) cpu_us: Option<(f64, f64)>,
+}
+
+#[derive(Deserialize)]
+struct WrkSummary {
+    requests: u64,
+    duration_us: f64,
+    p50_us: f64,
+    p99_us: f64,
+    bad_status: u64,
+    broken: u64,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures of a benchmark are far below 2^52")]
+impl Load<'_> {
+    pub(crate) fn wrk(&self, service: &Service, mix: &'static str, write_percent: u32) -> Result<Sample> {
+        let script = self.folder.join("requests.lua");
+        let out = self.folder.join("wrk.json");
+        std::fs::write(&script, SCRIPT)?;
+        let before = cpu_microseconds(service.pid)?;
+        let run = Command::new("wrk")
+            .args(["-t1", "--latency"])
+            .arg(format!("-c{}", self.connections))
+            .arg(format!("-d{}s", self.seconds))
+            .arg("-s")
+            .arg(&script)
+            .arg(format!("http://127.0.0.1:{}", service.port))
+            .env("BENCH_READ", &service.read_path)
+            .env("BENCH_WRITE", &service.write_path)
+            .env("BENCH_KEYS", self.keys.to_string())
+            .env("BENCH_WRITE_PERCENT", write_percent.to_string())
+            .env("BENCH_BODY", &service.write_body)
+            .env("BENCH_TOKEN", &service.token)
+            .env("BENCH_OUT", &out)
+            .output()
+            .context("starting wrk (Debian package wrk)")?;
+        if !run.status.success() {
+            bail!("wrk failed: {}", String::from_utf8_lossy(&run.stderr));
+        }
+        let after = cpu_microseconds(service.pid)?;
+        let summary: WrkSummary = serde_json::from_slice(&std::fs::read(&out)?).context("wrk's summary")?;
+        let per_request = |used: u64| used as f64 / (summary.requests.max(1) as f64);
+        Ok(Sample {
+            service: service.name,
+            mix,
+            requests: summary.requests,
+            failed: summary.bad_status + summary.broken,
+            per_second: summary.requests as f64 / summary.duration_us * 1e6,
+            p50_us: summary.p50_us,
+            p99_us: summary.p99_us,
+            cpu_us: Some((per_request(after.0 - before.0), per_request(after.1 - before.1))),
+        })
+    }
+
+    /// What Redis itself gives without a gateway: GET, no pipelining, as many connections.
+    pub(crate) fn redis_benchmark(&self, port: u16) -> Result<Sample> {
+        // It counts requests, not seconds: enough of them for about as long as the others run.
+        let requests = u64::from(self.seconds) * 60_000;
+        let run = Command::new("redis-benchmark")
+            .args(["-t", "get", "--csv", "-p"])
+            .arg(port.to_string())
+            .args(["-c", &self.connections.to_string(), "-n", &requests.to_string()])
+            .args(["-d", &self.value_bytes.to_string(), "-r", &self.keys.to_string()])
+            .output()
+            .context("starting redis-benchmark (Debian package redis-tools)")?;
+        let text = String::from_utf8_lossy(&run.stdout);
+        let row =
+            text.lines().find(|line| line.starts_with("\"GET\"")).context("redis-benchmark: no row GET")?;
+        let number = |column: usize| -> Result<f64> {
+            let field = row.split(',').nth(column).context("redis-benchmark: a short row")?;
+            Ok(field.trim_matches('"').parse()?)
+        };
+        // "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
+        Ok(Sample {
+            service: "redis-benchmark",
+            mix: "get",
+            requests,
+            failed: 0,
+            per_second: number(1)?,
+            p50_us: number(4)? * 1000.0,
+            p99_us: number(6)? * 1000.0,
+            cpu_us: None,
+        })
+    }
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{:<12} {:<16} {:>9.0} requests/s  p50 {:>6.0} µs  p99 {:>6.0} µs",
+            self.mix, self.service, self.per_second, self.p50_us, self.p99_us
+        )?;
+        if let Some((user, kernel)) = self.cpu_us {
+            write!(out, "  CPU {user:.1} + {kernel:.1} µs")?;
+        }
+        Ok(())
+    }
+}

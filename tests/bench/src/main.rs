@@ -1,0 +1,111 @@
+//! Benchmarks side by side: the gateway and its rivals take turns in one run; what counts are the ratios.
+//!
+//! `keystead-bench gateway` starts a Redis, the gateway, a bare axum server that answers the same bytes (the floor)
+//! and webdis, all on loopback, and lets wrk and redis-benchmark ask each in turn. It prints one table and writes
+//! `gateway.json`. Absolute figures belong to the machine and the minute; nothing here is a test.
+
+mod floor;
+mod load;
+mod processes;
+mod report;
+mod services;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::{
+    load::{Load, Sample},
+    services::Stand,
+};
+
+#[derive(Debug, Parser)]
+#[command(about = "Benchmarks of Keystead, side by side with what else there is")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The gateway beside a bare axum server, webdis and redis-benchmark.
+    Gateway(GatewayArguments),
+    /// The bare axum server: answers each request with the bytes of a file. Used by `gateway`.
+    #[command(hide = true)]
+    Floor(floor::Arguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct GatewayArguments {
+    /// The gateway's binary, built for release.
+    #[arg(long)]
+    gateway: PathBuf,
+    /// Folder for `gateway.json`.
+    #[arg(long)]
+    out: PathBuf,
+    /// How often each service is measured; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    repetitions: u32,
+    /// Seconds of load per measurement.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
+    seconds: u32,
+    /// Open connections of the load generator.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    connections: u32,
+    /// Size of a value, in bytes.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
+    value_bytes: u32,
+    /// Number of keys.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    keys: u32,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Gateway(arguments) => gateway(&arguments),
+        Command::Floor(arguments) => floor::run(&arguments),
+    }
+}
+
+fn gateway(arguments: &GatewayArguments) -> Result<()> {
+    let stand = Stand::start(&arguments.gateway, arguments.keys, arguments.value_bytes)?;
+    let load = Load {
+        seconds: arguments.seconds,
+        connections: arguments.connections,
+        keys: arguments.keys,
+        value_bytes: arguments.value_bytes,
+        folder: stand.folder(),
+    };
+    let mut samples: Vec<Sample> = Vec::new();
+    for repetition in 1..=arguments.repetitions {
+        for (mix, write_percent) in [("get", 0), ("mixed_90_10", 10)] {
+            for service in stand.services() {
+                let sample = load.wrk(service, mix, write_percent)?;
+                eprintln!("{repetition}/{}  {sample}", arguments.repetitions);
+                if sample.failed > 0 {
+                    bail!(
+                        "{} answered {} of {} requests wrongly: the comparison would be void",
+                        service.name,
+                        sample.failed,
+                        sample.requests
+                    );
+                }
+                samples.push(sample);
+            }
+            if mix == "get" {
+                let sample = load.redis_benchmark(stand.redis_port())?;
+                eprintln!("{repetition}/{}  {sample}", arguments.repetitions);
+                samples.push(sample);
+            }
+        }
+    }
+    let report = report::Report::of(&samples, arguments.repetitions);
+    println!("{report}");
+    std::fs::create_dir_all(&arguments.out)?;
+    let path = arguments.out.join("gateway.json");
+    std::fs::write(&path, serde_json::to_string_pretty(&report.to_json())? + "\n")
+        .with_context(|| format!("writing {}", path.display()))?;
+    println!("written to {}", path.display());
+    Ok(())
+}

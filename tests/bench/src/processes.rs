@@ -1,0 +1,78 @@
+//! Processes that the benchmark starts: stopped when dropped, with the CPU time that they have used.
+
+use std::{
+    fs::File,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A process of ours and the loopback port that it serves.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: &'static str,
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Process {
+    /// Starts `command` and waits until `port` accepts a connection; its output goes to `<folder>/<name>.log`.
+    pub(crate) fn start(name: &'static str, command: &mut Command, port: u16, folder: &Path) -> Result<Self> {
+        let log_path = folder.join(format!("{name}.log"));
+        let log = File::create(&log_path)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("starting {name} ({command:?}): is it installed?"))?;
+        let mut process = Self { name, child, port };
+        let started = Instant::now();
+        while TcpStream::connect(process.address()).is_err() {
+            let log = || std::fs::read_to_string(&log_path).unwrap_or_default();
+            if let Some(status) = process.child.try_wait()? {
+                bail!("{name} ended with {status} instead of serving:\n{}", log());
+            }
+            if started.elapsed() > Duration::from_secs(20) {
+                bail!("{name} does not listen on port {port} after 20 s:\n{}", log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(process)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill() {
+            eprintln!("stopping {}: {error}", self.name);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// A loopback port that was free a moment ago.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// CPU time that a process has used, user and kernel, in microseconds (proc(5): fields 14 and 15, in ticks of 10 ms).
+pub(crate) fn cpu_microseconds(pid: u32) -> Result<(u64, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command's name, in parentheses, may hold blanks.
+    let rest = stat.rsplit_once(')').context("unexpected /proc/<pid>/stat")?.1;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut ticks = || -> Result<u64> { Ok(fields.next().context("short /proc/<pid>/stat")?.parse()?) };
+    Ok((ticks()? * 10_000, ticks()? * 10_000))
+}
