@@ -1,0 +1,82 @@
+//! The gateway's REST API as a client sees it.
+
+use std::{sync::LazyLock, time::Duration};
+
+use serde_json::{Value, json};
+use ureq::{Agent, http};
+
+use crate::kubectl::get_json;
+
+static AGENT: LazyLock<Agent> = LazyLock::new(|| {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(10)))
+        .build()
+        .new_agent()
+});
+
+/// A status and its JSON body (null where there was none).
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+/// The gateway of the installed chart.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    base: String,
+}
+
+impl Gateway {
+    /// The gateway's Service, found by its labels.
+    pub fn installed() -> Self {
+        let labels = "app.kubernetes.io/name=keystead,app.kubernetes.io/component=gateway";
+        let services = get_json(&["services", "-A", "-l", labels]).expect("listing Services");
+        let spec = services["items"]
+            .as_array()
+            .and_then(|items| {
+                items.iter().map(|item| &item["spec"]).find(|spec| spec["ports"][0]["name"] == "http")
+            })
+            .expect("no Service of a gateway with a port named http: is the chart installed?");
+        let address = spec["clusterIP"].as_str().expect("the Service has an address");
+        Self { base: format!("http://{address}:{}", spec["ports"][0]["port"]) }
+    }
+
+    /// Sends a request; `Err` when no answer came.
+    pub fn call(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer, ureq::Error> {
+        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut answer = if let Some(body) = body {
+            let request = request.header("Content-Type", "application/json");
+            AGENT.run(request.body(body.to_string()).expect("a well-formed request"))?
+        } else {
+            AGENT.run(request.body(()).expect("a well-formed request"))?
+        };
+        let text = answer.body_mut().read_to_string()?;
+        let body =
+            if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(json!(text)) };
+        Ok(Answer { status: answer.status().as_u16(), body })
+    }
+
+    pub fn get(&self, path: &str, token: &str) -> Answer {
+        self.call("GET", path, Some(token), None).expect("the gateway answers")
+    }
+
+    pub fn put(&self, path: &str, token: &str, value: &Value) -> Answer {
+        let body = json!({ "value": value });
+        self.call("PUT", path, Some(token), Some(&body)).expect("the gateway answers")
+    }
+
+    pub fn post(&self, path: &str, token: Option<&str>, body: &Value) -> Answer {
+        self.call("POST", path, token, Some(body)).expect("the gateway answers")
+    }
+}

@@ -1,0 +1,124 @@
+//! A Tenant for one scenario, deleted with its data when the scenario ends.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    http::Gateway,
+    kubectl::{apply, delete, get_json, kubectl, kubectl_ok},
+    wait::{eventually, within},
+};
+
+/// An applied Tenant.
+#[derive(Debug)]
+pub struct Tenant {
+    pub name: String,
+}
+
+/// A registered user.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub username: String,
+    pub password: String,
+    pub access_token: String,
+    pub refresh_token: String,
+}
+
+impl Tenant {
+    /// A Tenant with open sign-up that is deleted with its data; `spec` is merged over that.
+    pub fn apply(name: &str, spec: &Value) -> Self {
+        let mut manifest = json!({
+            "apiVersion": "keystead.io/v1alpha1",
+            "kind": "Tenant",
+            "metadata": {"name": name},
+            "spec": {"deletionPolicy": "Delete", "auth": {"signUp": "Open"}},
+        });
+        merge(&mut manifest["spec"], spec);
+        let output = apply(&manifest.to_string());
+        assert!(output.success, "applying {name}: {}", output.stderr);
+        Self { name: name.into() }
+    }
+
+    /// Applies and waits until it is Ready.
+    pub fn ready(name: &str, spec: &Value) -> Self {
+        let tenant = Self::apply(name, spec);
+        tenant.wait_ready();
+        tenant
+    }
+
+    pub fn namespace(&self) -> String {
+        format!("tenant-{}", self.name)
+    }
+
+    /// `kubectl wait --for=condition=Ready`; panics with the Tenant's status when it does not come.
+    pub fn wait_ready(&self) {
+        let resource = format!("tenant/{}", self.name);
+        let waited = kubectl(&["wait", "--for=condition=Ready", &resource, "--timeout=120s"], None);
+        if !waited.success {
+            let status = get_json(&["tenant", &self.name]).map(|tenant| tenant["status"].clone());
+            let pods = kubectl(&["get", "pods", "-n", &self.namespace(), "-o", "wide"], None).stdout;
+            panic!("{resource} is not Ready: {}\nstatus: {status:#?}\n{pods}", waited.stderr);
+        }
+    }
+
+    /// Registers a user through the gateway, as soon as it has the route.
+    pub fn register(&self, gateway: &Gateway, username: &str) -> User {
+        let password = format!("Pass-word-{}-{username}-1", self.name);
+        let body = json!({
+            "username": username,
+            "email": format!("{username}@example.com"),
+            "password": password,
+            "tenant": self.name,
+        });
+        let answer = within(Duration::from_secs(20), "a user can register", || {
+            let answer = gateway.post("/api/v1/auth/register", None, &body);
+            if answer.status == 201 { Ok(answer) } else { Err(answer) }
+        });
+        let text = |field: &str| answer.body[field].as_str().expect(field).to_owned();
+        User {
+            username: username.into(),
+            password,
+            access_token: text("access_token"),
+            refresh_token: text("refresh_token"),
+        }
+    }
+
+    /// A field of an object in the tenant's namespace, by JSON pointer.
+    pub fn field(&self, kind: &str, name: &str, pointer: &str) -> Value {
+        let object = get_json(&[kind, name, "-n", &self.namespace()]).expect("the object is there");
+        object.pointer(pointer).cloned().unwrap_or(Value::Null)
+    }
+
+    /// Deletes it and waits until it and its namespace are gone.
+    pub fn delete(self) {
+        delete("tenant", &self.name);
+        let namespace = self.namespace();
+        eventually("the Tenant and its namespace are gone", || {
+            let left = kubectl_ok(&["get", "tenant,namespace", "-o", "name"]);
+            let gone = |line: &&str| line.ends_with(&format!("/{}", self.name)) || line.ends_with(&namespace);
+            let left: Vec<String> = left.lines().filter(gone).map(str::to_owned).collect();
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        });
+    }
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        // A failed scenario leaves its objects for the eye of the developer; the next run takes them up again.
+        if !std::thread::panicking() {
+            kubectl(&["delete", "tenant", &self.name, "--ignore-not-found", "--wait=false"], None);
+        }
+    }
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}

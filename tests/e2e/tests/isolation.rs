@@ -1,0 +1,195 @@
+//! One tenant can never see, reach or guess another's: two Tenants at once, every credential, every path, every pod.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed step ends the test")]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use keystead_e2e::{Gateway, Tenant, User, eventually, get_json, kubectl, within};
+use serde_json::{Value, json};
+
+#[test]
+fn a_key_is_never_visible_with_the_other_tenants_credentials() {
+    let (north, south) = (Tenant::ready("north", &json!({})), Tenant::ready("south", &json!({})));
+    let gateway = Gateway::installed();
+    // The same user name in both: what tells them apart must not be the name.
+    let (in_north, in_south) = (north.register(&gateway, "sam"), south.register(&gateway, "sam"));
+    let written = gateway.put("/api/v1/kv/secret", &in_north.access_token, &json!("of north"));
+    assert_eq!(written.status, 201, "{written:?}");
+
+    let own = gateway.get("/t/north/api/v1/kv/secret", &in_north.access_token);
+    assert_eq!((own.status, &own.body["value"]), (200, &json!("of north")), "{own:?}");
+    for suffix in ["kv/secret", "kv/secret/exists", "kv/secret/ttl", "kv", "jobs"] {
+        let other = gateway.get(&format!("/t/north/api/v1/{suffix}"), &in_south.access_token);
+        assert_eq!((other.status, &other.body["code"]), (403, &json!("wrong_tenant")), "{suffix}: {other:?}");
+    }
+    for path in ["/api/v1/kv/secret", "/t/south/api/v1/kv/secret"] {
+        let other = gateway.get(path, &in_south.access_token);
+        assert_eq!(other.status, 404, "{path}: {other:?}");
+    }
+    let list = gateway.get("/api/v1/kv", &in_south.access_token);
+    assert_eq!((list.status, &list.body["total"]), (200, &json!(0)), "{list:?}");
+
+    // A token of south that says it is of north: the signature is south's.
+    let forged = claim_tenant(&in_south, "north");
+    for path in ["/api/v1/kv/secret", "/t/north/api/v1/kv/secret", "/t/south/api/v1/kv/secret"] {
+        let other = gateway.get(path, &forged);
+        assert_eq!(other.status, 401, "{path}: {other:?}");
+    }
+    // South's password and refresh token are worth nothing in north.
+    let login = json!({"username": "sam", "password": in_south.password, "tenant": "north"});
+    assert_eq!(gateway.post("/api/v1/auth/login", None, &login).status, 401);
+    let refresh = json!({"refresh_token": in_south.refresh_token});
+    let refreshed = gateway.post("/t/north/api/v1/auth/refresh", None, &refresh);
+    assert!([401, 403].contains(&refreshed.status), "{refreshed:?}");
+    let refreshed = gateway.post("/api/v1/auth/refresh", None, &refresh);
+    let token = refreshed.body["access_token"].as_str().expect("south's own refresh works").to_owned();
+    assert_eq!(gateway.get("/api/v1/kv/secret", &token).status, 404);
+}
+
+/// The token with its `kid` and `tenant` changed and its signature kept.
+fn claim_tenant(user: &User, tenant: &str) -> String {
+    let parts: Vec<&str> = user.access_token.split('.').collect();
+    let decode = |part: &str| -> Value {
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("JSON")
+    };
+    let (mut header, mut claims) = (decode(parts[0]), decode(parts[1]));
+    let kid = header["kid"].as_str().expect("a kid").to_owned();
+    let (_, key) = kid.split_once('.').expect("<tenant>.<key>");
+    header["kid"] = json!(format!("{tenant}.{key}"));
+    claims["tenant"] = json!(tenant);
+    let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.{}", encode(&header), encode(&claims), parts[2])
+}
+
+#[test]
+fn a_pod_reaches_its_own_redis_and_nothing_else() {
+    let (east, west) = (Tenant::ready("east", &json!({})), Tenant::ready("west", &json!({})));
+    let redis = |tenant: &Tenant| {
+        let service = get_json(&["service", "redis", "-n", &tenant.namespace()]).expect("the Service redis");
+        service["spec"]["clusterIP"].as_str().expect("an address").to_owned()
+    };
+    let pod_of = |tenant: &Tenant, component: &str| -> (String, String) {
+        let labels = format!("app.kubernetes.io/component={component}");
+        eventually("a running pod", || {
+            let pods = get_json(&["pods", "-n", &tenant.namespace(), "-l", &labels])?;
+            let running = pods["items"].as_array().into_iter().flatten().find(|pod| {
+                pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null()
+            });
+            let pod = running.ok_or_else(|| pods.to_string())?;
+            let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
+            Ok::<_, String>((text("/metadata/name"), text("/status/podIP")))
+        })
+    };
+    let (worker, worker_ip) = pod_of(&east, "worker");
+    let (redis_pod, _) = pod_of(&east, "redis");
+    let (_, west_worker) = pod_of(&west, "worker");
+    let (_, west_redis) = pod_of(&west, "redis");
+    let apiserver = get_json(&["service", "kubernetes", "-n", "default"]).expect("the apiserver's Service");
+    let apiserver = apiserver["spec"]["clusterIP"].as_str().expect("an address").to_owned();
+    let endpoint =
+        get_json(&["endpointslices", "-n", "default", "-l", "kubernetes.io/service-name=kubernetes"])
+            .expect("the apiserver's endpoints");
+    let endpoint = &endpoint["items"][0];
+    let direct = endpoint["endpoints"][0]["addresses"][0].as_str().expect("an address").to_owned();
+    let direct_port = endpoint["ports"][0]["port"].as_u64().expect("a port");
+
+    // First what must work: else every refusal below would prove nothing.
+    let own = redis(&east);
+    within(Duration::from_secs(20), "the worker reaches its own Redis", || {
+        if opens(&east, &worker, &own, 6379) { Ok(()) } else { Err("refused") }
+    });
+    let forbidden = [
+        ("west's Redis by its Service", redis(&west), 6379),
+        ("west's Redis by its pod", west_redis, 6379),
+        ("west's worker", west_worker, 9090),
+        ("the apiserver's Service", apiserver, 443),
+        ("the apiserver itself", direct, direct_port),
+    ];
+    for (what, address, port) in &forbidden {
+        for pod in [&worker, &redis_pod] {
+            assert!(!opens(&east, pod, address, *port), "{pod} of east opened {what} at {address}:{port}");
+        }
+    }
+    assert!(!opens(&east, &redis_pod, &worker_ip, 9090), "Redis opened its own worker: it needs nobody");
+
+    // The gateway reaches both: each answers.
+    let gateway = Gateway::installed();
+    for tenant in [&east, &west] {
+        let user = tenant.register(&gateway, "gwen");
+        let written = gateway.put("/api/v1/kv/k", &user.access_token, &json!(1));
+        assert_eq!(written.status, 201, "{}: {written:?}", tenant.name);
+    }
+}
+
+/// Whether a TCP connection from the pod opens within two seconds.
+fn opens(tenant: &Tenant, pod: &str, address: &str, port: u64) -> bool {
+    let script = format!("exec 3<>/dev/tcp/{address}/{port}");
+    let command = ["exec", "-n", &tenant.namespace(), pod, "--", "timeout", "2", "bash", "-c", &script];
+    let output = kubectl(&command, None);
+    // A missing bash or a pod that is gone must not look like a refusal.
+    let known = output.success || matches!(output.code, Some(1 | 124));
+    assert!(known && !output.stderr.contains("not found"), "exec in {pod}: {output:?}");
+    output.success
+}
+
+#[test]
+fn every_pod_is_restricted_and_has_no_token_that_it_does_not_need() {
+    let tenant = Tenant::ready("hardened", &json!({}));
+    let labels =
+        get_json(&["namespace", &tenant.namespace()]).expect("the namespace")["metadata"]["labels"].clone();
+    assert_eq!(labels["pod-security.kubernetes.io/enforce"], "restricted", "{labels}");
+
+    // The apiserver itself judges the pods that run: it warns of each that breaks the level.
+    for namespace in [tenant.namespace(), "keystead-system".to_owned()] {
+        let label = "pod-security.kubernetes.io/enforce=restricted";
+        let judged =
+            kubectl(&["label", "--dry-run=server", "--overwrite", "namespace", &namespace, label], None);
+        assert!(judged.success && judged.stderr.is_empty(), "{namespace}: {}", judged.stderr);
+    }
+    let token_of = |namespace: &str| -> BTreeMap<String, bool> {
+        let pods = get_json(&["pods", "-n", namespace]).expect("pods");
+        let items = pods["items"].as_array().expect("a list");
+        let has_token = |pod: &Value| {
+            let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+            let projected = |v: &Value| v["projected"]["sources"].as_array().cloned().unwrap_or_default();
+            volumes.iter().flat_map(projected).any(|source| source.get("serviceAccountToken").is_some())
+        };
+        let component = |pod: &Value| {
+            pod["metadata"]["labels"]["app.kubernetes.io/component"].as_str().unwrap_or("?").to_owned()
+        };
+        items.iter().map(|pod| (component(pod), has_token(pod))).collect()
+    };
+    let expected = |pairs: &[(&str, bool)]| -> BTreeMap<String, bool> {
+        pairs.iter().map(|(component, token)| ((*component).to_owned(), *token)).collect()
+    };
+    assert_eq!(token_of(&tenant.namespace()), expected(&[("redis", false), ("worker", false)]));
+    // The operator talks to the apiserver, and the gateway watches its routes there.
+    assert_eq!(token_of("keystead-system"), expected(&[("gateway", true), ("operator", true)]));
+}
+
+#[test]
+fn the_gateway_may_read_secrets_of_its_own_namespace_and_nothing_else() {
+    let tenant = Tenant::ready("guarded", &json!({}));
+    let accounts =
+        get_json(&["serviceaccounts", "-n", "keystead-system", "-l", "app.kubernetes.io/component=gateway"])
+            .expect("ServiceAccounts");
+    let name = accounts["items"][0]["metadata"]["name"].as_str().expect("the gateway's ServiceAccount");
+    let user = format!("system:serviceaccount:keystead-system:{name}");
+    let may = |verb: &str, resource: &str, namespace: &str| {
+        kubectl(&["auth", "can-i", verb, resource, "-n", namespace, "--as", &user], None).success
+    };
+    assert!(may("watch", "secrets", "keystead-system"));
+    for (verb, resource, namespace) in [
+        ("create", "secrets", "keystead-system"),
+        ("update", "secrets", "keystead-system"),
+        ("delete", "secrets", "keystead-system"),
+        ("get", "pods", "keystead-system"),
+        ("get", "configmaps", "keystead-system"),
+        ("list", "secrets", &tenant.namespace()),
+        ("get", "secrets", "default"),
+        ("list", "tenants.keystead.io", "default"),
+        ("list", "namespaces", "default"),
+    ] {
+        assert!(!may(verb, resource, namespace), "the gateway may {verb} {resource} in {namespace}");
+    }
+}
