@@ -7,6 +7,7 @@
 mod floor;
 mod load;
 mod processes;
+mod ready;
 mod report;
 mod services;
 
@@ -31,6 +32,8 @@ struct Arguments {
 enum Command {
     /// The gateway beside a bare axum server, webdis and redis-benchmark.
     Gateway(GatewayArguments),
+    /// Apply to Ready of a Tenant beside a bare Redis StatefulSet, on the cluster of KUBECONFIG.
+    Ready(ready::Arguments),
     /// The bare axum server: answers each request with the bytes of a file. Used by `gateway`.
     #[command(hide = true)]
     Floor(floor::Arguments),
@@ -64,6 +67,7 @@ struct GatewayArguments {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Gateway(arguments) => gateway(&arguments),
+        Command::Ready(arguments) => ready::run(&arguments),
         Command::Floor(arguments) => floor::run(&arguments),
     }
 }

@@ -132,7 +132,8 @@ impl fmt::Display for Report {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The middle of the values; not a number where there are none.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
