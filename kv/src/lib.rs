@@ -1,1 +1,19 @@
 //! One tenant's store on Redis: entries, index, accounts, queue. No HTTP, no Kubernetes.
+//!
+//! Every key carries a hash tag, so that what one script touches is on one node of a Redis Cluster:
+//! `kv:{0}:…` entries and their indexes, `auth:{a}:…` accounts and refresh tokens, `jobs:{j}:…` the queue.
+
+pub mod accounts;
+pub mod acl;
+mod connection;
+mod entry;
+mod error;
+pub mod limits;
+
+mod script;
+mod store;
+
+pub use connection::{ConnectOptions, Connection};
+pub use entry::{Corrupt, EntityTag, Entry, JSON, Metadata};
+pub use error::Error;
+pub use store::{Condition, Listing, Outcome, Put, Select, Store, Ttl, Written};

@@ -1,1 +1,4 @@
-//! Harnesses, end-to-end scenarios and benchmarks.
+//! Harnesses for tests on real processes: Redis, and a gateway beside it.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test equipment: a failed step ends the test")]
+
+pub mod redis;

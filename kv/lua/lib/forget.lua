@@ -1,0 +1,24 @@
+-- forget(user_key, index, expiry, meta, tag_prefix): takes a key out of the index, the expiry index and its tag sets.
+-- The entry itself is the caller's business. Tag sets are named by what the hash `meta` remembers of the key, so they
+-- are not in KEYS; they carry the same hash tag and so are on the same node.
+local function forget(user_key, index, expiry, meta, tag_prefix)
+  local packed = redis.call('HGET', meta, user_key)
+  if packed then
+    for _, tag in ipairs(cmsgpack.unpack(packed)) do
+      redis.call('ZREM', tag_prefix .. tag, user_key)
+    end
+    redis.call('HDEL', meta, user_key)
+  end
+  redis.call('ZREM', index, user_key)
+  redis.call('ZREM', expiry, user_key)
+end
+
+-- sweep(limit, now_ms, index, expiry, meta, tag_prefix): forgets up to `limit` keys whose entries have expired.
+local function sweep(limit, now_ms, index, expiry, meta, tag_prefix)
+  local expired = redis.call('ZRANGEBYSCORE', expiry, '-inf', now_ms, 'LIMIT', 0, limit)
+  for _, user_key in ipairs(expired) do
+    forget(user_key, index, expiry, meta, tag_prefix)
+  end
+  return #expired
+end
+

@@ -1,0 +1,42 @@
+-- A stretch of the keys that begin with a prefix, in byte order, each with the head of its entry.
+-- All scores of the index are 0, so that a rank is a place in byte order and a page costs the same wherever it is.
+-- KEYS: 1 index
+-- ARGV: 1 prefix of entries, 2 prefix of keys (may be empty), 3 `offset` or `after`, 4 how many to skip, or the key
+--       to go on behind, 5 how many at most (≤200), 6 `head` or `value`: what to give of each entry
+-- Returns {keys with the prefix, next rank (-1 at the end), key, bytes, key, bytes, …}.
+local index, prefix, limit = KEYS[1], ARGV[2], tonumber(ARGV[5])
+local first, total = 0, 0
+if prefix == '' then
+  total = redis.call('ZCARD', index)
+else
+  first = redis.call('ZLEXCOUNT', index, '-', '(' .. prefix)
+  -- No byte of UTF-8 is 0xff: this bound is behind every key with the prefix.
+  total = redis.call('ZLEXCOUNT', index, '[' .. prefix, '(' .. prefix .. '\255')
+end
+local start
+if ARGV[3] == 'after' then
+  start = math.max(first, redis.call('ZLEXCOUNT', index, '-', '[' .. ARGV[4]))
+else
+  start = first + tonumber(ARGV[4])
+end
+local stop = math.min(start + limit, first + total) - 1
+local result = {total, -1}
+if stop >= start then
+  for _, user_key in ipairs(redis.call('ZRANGE', index, start, stop)) do
+    local name = ARGV[1] .. user_key
+    local bytes
+    if ARGV[6] == 'value' then
+      bytes = redis.call('GET', name) or ''
+    else
+      bytes = redis.call('GETRANGE', name, 0, 255)
+      if #bytes >= 38 then
+        local meta_length = struct.unpack('>I4', bytes, 35)
+        if 38 + meta_length > 256 then bytes = redis.call('GETRANGE', name, 0, 37 + meta_length) end
+      end
+    end
+    result[#result + 1] = user_key
+    result[#result + 1] = bytes
+  end
+  if stop + 1 < first + total then result[2] = stop + 1 - first end
+end
+return result

@@ -1,0 +1,62 @@
+-- Writes an entry if its condition holds, and keeps the index, the expiry index and the tag sets in step.
+-- KEYS: 1 entry, 2 index, 3 expiry index, 4 hash of tags
+-- ARGV: 1 key, 2 condition (any, absent, present, match), 3 time to live in ms (0: never expires),
+--       4 meta of the header, 5 value, 6 prefix of tag sets, 7 number of tags, then the tags,
+--       then for `match` pairs of version and time of update in µs, of which one must be the entry's
+-- Returns {1, created (0 or 1), version, created µs, updated µs, expiry ms or 0}, or {0, exists (0 or 1)}.
+local entry, index, expiry, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local user_key, condition, ttl, tag_prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[6]
+local tags, next_argument = {}, 8 + tonumber(ARGV[7])
+for i = 8, next_argument - 1 do tags[#tags + 1] = ARGV[i] end
+
+local time = redis.call('TIME')
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now_ms = math.floor(now_us / 1000)
+
+-- A bounded share of the sweeping: what expires is cleaned about as fast as it is written.
+sweep(4, now_ms, index, expiry, meta, tag_prefix)
+
+local head = redis.call('GETRANGE', entry, 0, 25)
+local exists = #head > 0
+local version, created, updated = 0, now_us, 0
+if exists then
+  local _, flags
+  _, flags, version, created, updated = struct.unpack('>BBI8I8I8', head)
+end
+local holds = condition == 'any'
+  or (condition == 'absent' and not exists)
+  or (condition == 'present' and exists)
+if condition == 'match' and exists then
+  for i = next_argument, #ARGV, 2 do
+    holds = holds or (tonumber(ARGV[i]) == version and tonumber(ARGV[i + 1]) == updated)
+  end
+end
+if not holds then return {0, exists and 1 or 0} end
+
+-- Two writes within one microsecond must still differ.
+updated = math.max(now_us, updated + 1)
+version = version + 1
+local expires = ttl > 0 and now_ms + ttl or 0
+
+-- Also where the old entry has just expired: its tags are still remembered.
+local old = redis.call('HGET', meta, user_key)
+if old then
+  for _, tag in ipairs(cmsgpack.unpack(old)) do redis.call('ZREM', tag_prefix .. tag, user_key) end
+end
+if #tags > 0 then
+  for _, tag in ipairs(tags) do redis.call('ZADD', tag_prefix .. tag, 0, user_key) end
+  redis.call('HSET', meta, user_key, cmsgpack.pack(tags))
+elseif old then
+  redis.call('HDEL', meta, user_key)
+end
+
+local header = struct.pack('>BBI8I8I8I8I4', 1, 0, version, created, updated, expires, #ARGV[4])
+if expires > 0 then
+  redis.call('SET', entry, header .. ARGV[4] .. ARGV[5], 'PXAT', expires)
+  redis.call('ZADD', expiry, expires, user_key)
+else
+  redis.call('SET', entry, header .. ARGV[4] .. ARGV[5])
+  redis.call('ZREM', expiry, user_key)
+end
+redis.call('ZADD', index, 0, user_key)
+return {1, exists and 0 or 1, version, created, updated, expires}

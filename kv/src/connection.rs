@@ -1,0 +1,149 @@
+//! The one multiplexed connection to a tenant's Redis: opened at first use, mended by itself, failing at once.
+
+use std::{sync::Arc, time::Duration};
+
+use keystead_route::{Endpoint, SecretText};
+use redis::{
+    Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion,
+    RedisConnectionInfo, RedisError, ServerErrorKind, Value,
+    aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig},
+};
+
+use crate::{
+    error::{Effect, Error},
+    script::Script,
+};
+
+/// How to reach a tenant's Redis, and how long to wait.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    pub endpoint: Endpoint,
+    /// ACL user; none for a Redis without users.
+    pub username: Option<String>,
+    pub password: Option<SecretText>,
+    /// How long a new connection may take; 1 s by default.
+    pub connect_timeout: Duration,
+    /// How long an answer may take; 500 ms by default.
+    pub response_timeout: Duration,
+}
+
+impl ConnectOptions {
+    pub fn new(endpoint: Endpoint, username: Option<String>, password: Option<SecretText>) -> Self {
+        Self {
+            endpoint,
+            username,
+            password,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_millis(500),
+        }
+    }
+
+    /// A client library's view of these options.
+    pub(crate) fn client(&self) -> Result<Client, Error> {
+        let Endpoint::Standalone { address } = &self.endpoint;
+        let wrong = || Error::Refused(format!("the address {address:?} is not host:port"));
+        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = port.parse().map_err(|_| wrong())?;
+        // RESP3: only there a lost connection is noticed before the next command.
+        let mut settings =
+            RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
+        if let Some(username) = &self.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            settings = settings.set_password(password.expose());
+        }
+        let info = ConnectionAddr::Tcp(host, port)
+            .into_connection_info()
+            .map_err(|_| wrong())?
+            .set_redis_settings(settings);
+        Client::open(info).map_err(|_| wrong())
+    }
+}
+
+/// A connection that many tasks share; cloning is cheap.
+///
+/// It is opened by the first command. While Redis is away a command fails at once, and the first command after its
+/// return works: nothing is retried in the background, and nobody waits behind a back-off.
+#[derive(Clone)]
+pub struct Connection {
+    manager: ConnectionManager,
+    options: Arc<ConnectOptions>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Connection").field("endpoint", &self.options.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Prepares a connection; connects nowhere yet. Must be called within a Tokio runtime.
+    pub fn open(options: ConnectOptions) -> Result<Self, Error> {
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(0)
+            .set_connection_timeout(Some(options.connect_timeout))
+            .set_response_timeout(Some(options.response_timeout))
+            // Many requests wait on the same connection: its queue must not be what they wait for.
+            .set_pipeline_buffer_size(1024);
+        let manager = ConnectionManager::new_lazy_with_config(options.client()?, config)
+            .map_err(|error| Error::from_redis(&error, Effect::Read))?;
+        Ok(Self { manager, options: Arc::new(options) })
+    }
+
+    /// What it was opened with.
+    pub fn options(&self) -> &ConnectOptions {
+        &self.options
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.read(&redis::cmd("PING")).await
+    }
+
+    pub(crate) async fn read<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        self.run(command, Effect::Read).await
+    }
+
+    /// Calls a script by its hash, and loads it first where Redis does not know it (then nothing was executed).
+    pub(crate) async fn eval<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        effect: Effect,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+    ) -> Result<T, Error> {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(script.hash()).arg(keys.len()).arg(keys).arg(arguments);
+        match self.send(&call).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                let mut load = redis::cmd("SCRIPT");
+                load.arg("LOAD").arg(script.code());
+                let _hash: String = self.run(&load, Effect::Read).await?;
+                self.run(&call, effect).await
+            }
+            answer => convert(answer, effect),
+        }
+    }
+
+    pub(crate) async fn run<T: FromRedisValue>(&self, command: &Cmd, effect: Effect) -> Result<T, Error> {
+        convert(self.send(command).await, effect)
+    }
+
+    async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+        let mut manager = self.manager.clone();
+        let answer = match manager.req_packed_command(command).await {
+            // The manager tells of the attempt before this one, and has begun another: that one's result is asked
+            // for. Nothing was executed.
+            Err(error) if error.is_connection_refusal() => manager.req_packed_command(command).await,
+            answer => answer,
+        };
+        answer.and_then(Value::extract_error)
+    }
+}
+
+fn convert<T: FromRedisValue>(answer: Result<Value, RedisError>, effect: Effect) -> Result<T, Error> {
+    let value = answer.map_err(|error| Error::from_redis(&error, effect))?;
+    T::from_redis_value(value).map_err(|_| Error::Refused("an answer of an unexpected type".into()))
+}

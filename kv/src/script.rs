@@ -1,0 +1,43 @@
+//! Lua scripts: one file each under `lua/`, known to Redis by their SHA-1.
+
+use std::sync::LazyLock;
+
+/// A script and the hash by which Redis calls it.
+pub(crate) struct Script {
+    code: &'static str,
+    hash: LazyLock<String>,
+}
+
+impl Script {
+    pub(crate) const fn new(code: &'static str, hash: fn() -> String) -> Self {
+        Self { code, hash: LazyLock::new(hash) }
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+/// Declares scripts; those after a `+` begin with the shared functions of `lua/lib/`.
+macro_rules! scripts {
+    ($($name:ident = $($file:literal)+;)*) => {
+        $(pub(crate) static $name: $crate::script::Script = {
+            const CODE: &str = concat!($(include_str!(concat!("../lua/", $file))),+);
+            $crate::script::Script::new(CODE, || redis::Script::new(CODE).get_hash().to_owned())
+        };)*
+    };
+}
+
+scripts! {
+    WRITE = "lib/forget.lua" "write.lua";
+    DELETE = "lib/forget.lua" "delete.lua";
+    SWEEP = "lib/forget.lua" "sweep.lua";
+    COUNT = "count.lua";
+    LIST = "list.lua";
+    ACCOUNT_CREATE = "account_create.lua";
+    REFRESH_ROTATE = "refresh_rotate.lua";
+}

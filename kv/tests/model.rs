@@ -1,0 +1,166 @@
+//! Any sequence of operations on a real Redis equals a simple model in memory; time is real.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use keystead_kv::{Condition, ConnectOptions, Connection, JSON, Outcome, Put, Select, Store, Ttl};
+use keystead_route::Endpoint;
+use keystead_tests::redis::Server;
+use proptest::{
+    collection,
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put {
+        key: u8,
+        value: u16,
+        condition: u8,
+        tag: Option<u8>,
+        expires: bool,
+    },
+    Delete {
+        key: u8,
+        matching: bool,
+    },
+    Get {
+        key: u8,
+    },
+    List {
+        prefix: u8,
+        skip: u8,
+    },
+    /// Lets what expires expire.
+    Wait,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    value: u16,
+    version: u64,
+    tag: Option<u8>,
+    expires: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let key = 0..6_u8;
+    let step = prop_oneof![
+        8 => (key.clone(), any::<u16>(), 0..4_u8, proptest::option::of(0..3_u8), proptest::bool::weighted(0.3))
+            .prop_map(|(key, value, condition, tag, expires)| Step::Put { key, value, condition, tag, expires }),
+        3 => (key.clone(), any::<bool>()).prop_map(|(key, matching)| Step::Delete { key, matching }),
+        4 => key.prop_map(|key| Step::Get { key }),
+        3 => (0..3_u8, 0..4_u8).prop_map(|(prefix, skip)| Step::List { prefix, skip }),
+        1 => Just(Step::Wait),
+    ];
+    collection::vec(step, 1..40)
+}
+
+/// Keys share prefixes, and one is the prefix of another.
+fn name(key: u8) -> &'static str {
+    ["a", "a/b", "a/c", "b", "bä", "c"][usize::from(key)]
+}
+
+#[test]
+fn any_sequence_equals_the_model() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let endpoint = Endpoint::Standalone { address: server.address() };
+    let store = runtime
+        .block_on(async { Store::new(Connection::open(ConnectOptions::new(endpoint, None, None)).unwrap()) });
+    let mut runner = TestRunner::new(Config { cases: 40, ..Config::default() });
+    runner
+        .run(&steps(), |steps| {
+            server.cli(&["FLUSHALL"]);
+            runtime.block_on(follow(&store, &steps));
+            Ok(())
+        })
+        .unwrap();
+}
+
+async fn follow(store: &Store, steps: &[Step]) {
+    let mut model: BTreeMap<&str, Kept> = BTreeMap::new();
+    // Entries live a second at least: a run of steps without `Wait` takes a few milliseconds.
+    let mut begun = Instant::now();
+    for step in steps {
+        if begun.elapsed() > Duration::from_millis(700) {
+            expire(store, &mut model).await;
+            begun = Instant::now();
+        }
+        match *step {
+            Step::Put { key, value, condition, tag, expires } => {
+                let current = store.get(name(key)).await.unwrap().map(|entry| entry.metadata.entity_tag());
+                let kept = model.get(name(key));
+                let (condition, holds) = match condition {
+                    0 => (Condition::Any, true),
+                    1 => (Condition::Absent, kept.is_none()),
+                    2 => (Condition::Present, kept.is_some()),
+                    _ => (Condition::Matches(current.into_iter().collect()), kept.is_some()),
+                };
+                let put = Put {
+                    value: Bytes::from(value.to_string()),
+                    content_type: JSON.into(),
+                    tags: tag.map(|tag| ("tag".to_owned(), tag.to_string())).into_iter().collect(),
+                    ttl: if expires { Ttl::Seconds(1) } else { Ttl::Forever },
+                };
+                let version = kept.map_or(1, |kept| kept.version + 1);
+                match store.put(name(key), &put, &condition).await.unwrap() {
+                    Outcome::Done(written) => {
+                        assert!(holds, "{step:?} happened");
+                        assert_eq!((written.version, written.created_new), (version, kept.is_none()));
+                        model.insert(name(key), Kept { value, version, tag, expires });
+                    }
+                    Outcome::Refused { exists } => assert_eq!((holds, exists), (false, kept.is_some())),
+                }
+            }
+            Step::Delete { key, matching } => {
+                let current = store.get(name(key)).await.unwrap().map(|entry| entry.metadata.entity_tag());
+                let condition =
+                    if matching { Condition::Matches(current.into_iter().collect()) } else { Condition::Any };
+                let deleted = matches!(store.delete(name(key), &condition).await.unwrap(), Outcome::Done(()));
+                assert_eq!(deleted, model.remove(name(key)).is_some());
+            }
+            Step::Get { key } => {
+                let entry = store.get(name(key)).await.unwrap();
+                let seen = entry.map(|entry| {
+                    let tag = entry.metadata.tags.get("tag").map(|tag| tag.parse::<u8>().unwrap());
+                    (entry.value, entry.metadata.version, tag)
+                });
+                let kept = model.get(name(key));
+                assert_eq!(
+                    seen,
+                    kept.map(|kept| (Bytes::from(kept.value.to_string()), kept.version, kept.tag))
+                );
+            }
+            Step::List { prefix, skip } => {
+                let prefix = ["", "a", "b"][usize::from(prefix)];
+                let listing = store.list(prefix, Select::Offset(skip.into()), 3).await.unwrap();
+                let matching: Vec<&str> =
+                    model.keys().copied().filter(|key| key.starts_with(prefix)).collect();
+                let expected: Vec<&str> = matching.iter().copied().skip(skip.into()).take(3).collect();
+                let seen: Vec<&str> = listing.items.iter().map(|(key, _)| key.as_str()).collect();
+                assert_eq!((seen, listing.total), (expected, matching.len() as u64));
+                assert_eq!(store.count().await.unwrap(), model.len() as u64);
+            }
+            Step::Wait => {
+                expire(store, &mut model).await;
+                begun = Instant::now();
+            }
+        }
+    }
+}
+
+/// Waits until all that expires has expired.
+async fn expire(store: &Store, model: &mut BTreeMap<&'static str, Kept>) {
+    let expiring: Vec<&str> = model.iter().filter(|(_, kept)| kept.expires).map(|(key, _)| *key).collect();
+    for key in expiring {
+        while store.exists(key).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        model.remove(key);
+    }
+}

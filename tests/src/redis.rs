@@ -1,0 +1,171 @@
+//! A real redis-server on a loopback port of its own, in a folder of its own, stopped when dropped.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// A running redis-server.
+#[derive(Debug)]
+pub struct Server {
+    child: Option<Child>,
+    port: u16,
+    folder: TempDir,
+    arguments: Vec<String>,
+}
+
+impl Server {
+    /// Starts one without users and without persistence.
+    pub fn start() -> Self {
+        Self::with(&["--save", ""])
+    }
+
+    /// Starts one that writes each acknowledged command to disk first.
+    pub fn durable() -> Self {
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// Starts one whose ACL file holds these lines beside a `default` user that is off.
+    pub fn with_users(users: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("users.acl");
+        std::fs::write(&path, format!("user default off\n{}\n", users.join("\n")))
+            .expect("writing the ACL file");
+        Self::launch(
+            folder,
+            vec!["--aclfile".into(), path.display().to_string(), "--save".into(), String::new()],
+        )
+    }
+
+    /// Starts one with these arguments.
+    pub fn with(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::launch(folder, arguments.iter().map(|argument| (*argument).to_owned()).collect())
+    }
+
+    fn launch(mut folder: TempDir, mut arguments: Vec<String>) -> Self {
+        // Another process may take the port in between: then the next one is tried.
+        for _ in 0..20 {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
+            let port = listener.local_addr().expect("its address").port();
+            drop(listener);
+            let mut server = Self { child: None, port, folder, arguments };
+            if server.spawn() {
+                return server;
+            }
+            assert!(server.log().contains("Address already in use"), "redis-server ended:\n{}", server.log());
+            (folder, arguments) = server.into_parts();
+        }
+        panic!("redis-server found no free port in 20 tries");
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
+    /// SIGKILL; the data folder stays.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("killing our own process");
+            child.wait().expect("reaping it");
+        }
+    }
+
+    /// Starts it again after [`Self::kill`], on the same port with the same data.
+    pub fn revive(&mut self) {
+        assert!(self.child.is_none(), "the server runs");
+        assert!(self.spawn(), "redis-server does not come back:\n{}", self.log());
+    }
+
+    /// SIGSTOP: it accepts connections and answers nothing.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Runs redis-cli against it as the `default` user and gives what it prints.
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(arguments)
+            .output()
+            .expect("redis-cli is installed");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    fn signal(&self, signal: &str) {
+        let done = Command::new("kill").args([signal, &self.pid().to_string()]).status();
+        assert!(done.is_ok_and(|status| status.success()), "kill {signal}");
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Starts the process and waits until it answers; false when it ended instead.
+    fn spawn(&mut self) -> bool {
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
+            .arg(self.folder.path())
+            .arg("--logfile")
+            .arg(self.folder.path().join("log"))
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed (Debian package redis-server)");
+        self.child = Some(child);
+        let started = Instant::now();
+        loop {
+            if self.answers() {
+                return true;
+            }
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if ended.is_some() {
+                self.child = None;
+                return false;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "redis-server hangs:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether it has loaded its data; without a user it may answer only that one must log in.
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let mut answer = [0; 7];
+        stream.set_read_timeout(Some(Duration::from_secs(2))).is_ok()
+            && stream.write_all(b"PING\r\n").is_ok()
+            && stream.read_exact(&mut answer).is_ok()
+            && (&answer == b"+PONG\r\n" || &answer == b"-NOAUTH")
+    }
+
+    fn into_parts(mut self) -> (TempDir, Vec<String>) {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"));
+        (folder, std::mem::take(&mut self.arguments))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
