@@ -1,0 +1,75 @@
+//! `spec.auth`: how the tenant's users are authenticated.
+
+use keystead_route::{Algorithm, SignUp};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Accounts and tokens of the tenant's users.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!self.accessTokenTtl.matches('^([0-9]{1,9}[hms])+$') || !self.refreshTokenTtl.matches('^([0-9]{1,9}[hms])+$') || duration(self.accessTokenTtl) <= duration(self.refreshTokenTtl)")
+        .message("auth.accessTokenTtl is longer than auth.refreshTokenTtl: an access token is the shorter-lived of the two")
+)]
+pub struct AuthSpec {
+    /// Open: anyone who reaches the gateway can make an account. Closed: nobody can through the API.
+    #[serde(default)]
+    #[schemars(schema_with = "sign_up")]
+    pub sign_up: SignUp,
+    /// Life of an access token, 1m to 24h.
+    #[serde(default = "access_token_ttl")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,9}[hms])+$') && duration(self) >= duration('1m') && duration(self) <= duration('24h')")
+        .message("auth.accessTokenTtl is a duration of 1m to 24h, such as 30m or 1h30m"))]
+    pub access_token_ttl: String,
+    /// Life of a refresh token, 5m to 8760h.
+    #[serde(default = "refresh_token_ttl")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,9}[hms])+$') && duration(self) >= duration('5m') && duration(self) <= duration('8760h')")
+        .message("auth.refreshTokenTtl is a duration of 5m to 8760h, such as 168h"))]
+    pub refresh_token_ttl: String,
+    /// Algorithm of the key that signs new tokens. After a change, tokens signed before stay valid until they expire.
+    #[serde(default)]
+    pub signing: Signing,
+}
+
+impl Default for AuthSpec {
+    fn default() -> Self {
+        Self {
+            sign_up: SignUp::default(),
+            access_token_ttl: access_token_ttl(),
+            refresh_token_ttl: refresh_token_ttl(),
+            signing: Signing::default(),
+        }
+    }
+}
+
+fn access_token_ttl() -> String {
+    "30m".into()
+}
+
+fn refresh_token_ttl() -> String {
+    "168h".into()
+}
+
+fn sign_up(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "enum": ["Closed", "Open"] })
+}
+
+/// Algorithm of the tenant's signing key (RFC 8037, RFC 7518).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Signing {
+    #[default]
+    EdDSA,
+    HS256,
+}
+
+impl From<Signing> for Algorithm {
+    fn from(signing: Signing) -> Self {
+        match signing {
+            Signing::EdDSA => Self::EdDSA,
+            Signing::HS256 => Self::HS256,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `spec.redis.config`: the settings of redis.conf that a tenant may choose. The list is what endangers neither the
+//! data, nor the isolation, nor what Keystead sets itself. All exist in Redis 7.0 and later.
+
+use kube::core::{Message, Rule, validate};
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// What the values of a setting are.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// From … to, inclusive.
+    Number(i64, i64),
+    YesNo,
+    /// A number, with or without a unit of redis.conf.
+    Memory,
+    /// Letters that pick event classes, or none.
+    Events,
+}
+
+const ALLOWED: &[(&str, Kind)] = &[
+    ("active-defrag-cycle-max", Kind::Number(1, 99)),
+    ("active-defrag-cycle-min", Kind::Number(1, 99)),
+    ("active-expire-effort", Kind::Number(1, 10)),
+    ("activedefrag", Kind::YesNo),
+    ("auto-aof-rewrite-min-size", Kind::Memory),
+    ("auto-aof-rewrite-percentage", Kind::Number(0, 1000)),
+    ("busy-reply-threshold", Kind::Number(100, 600_000)),
+    ("dynamic-hz", Kind::YesNo),
+    ("hash-max-listpack-entries", Kind::Number(0, 1_000_000)),
+    ("hash-max-listpack-value", Kind::Number(0, 1_000_000)),
+    ("hz", Kind::Number(1, 500)),
+    ("io-threads", Kind::Number(1, 16)),
+    ("latency-monitor-threshold", Kind::Number(0, 600_000)),
+    ("lazyfree-lazy-eviction", Kind::YesNo),
+    ("lazyfree-lazy-expire", Kind::YesNo),
+    ("lazyfree-lazy-server-del", Kind::YesNo),
+    ("lazyfree-lazy-user-del", Kind::YesNo),
+    ("lfu-decay-time", Kind::Number(0, 10_000)),
+    ("lfu-log-factor", Kind::Number(0, 10_000)),
+    ("maxmemory-samples", Kind::Number(1, 64)),
+    ("notify-keyspace-events", Kind::Events),
+    ("slowlog-log-slower-than", Kind::Number(-1, 60_000_000)),
+    ("slowlog-max-len", Kind::Number(0, 100_000)),
+    ("tcp-keepalive", Kind::Number(0, 3600)),
+    ("zset-max-listpack-entries", Kind::Number(0, 1_000_000)),
+    ("zset-max-listpack-value", Kind::Number(0, 1_000_000)),
+];
+
+/// Why a setting of `redis.config` was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSetting {
+    #[error(
+        "redis.config does not take {0}: it is set by Keystead or endangers the data or the isolation; remove it"
+    )]
+    NotAllowed(String),
+    #[error("redis.config.{name} is {value:?}: it takes {takes}")]
+    Value { name: String, value: String, takes: String },
+}
+
+/// Checks one setting, as far as the schema cannot: the apiserver knows the names, this knows the values as well.
+pub fn check_setting(name: &str, value: &str) -> Result<(), InvalidSetting> {
+    let Some((_, kind)) = ALLOWED.iter().find(|(allowed, _)| *allowed == name) else {
+        return Err(InvalidSetting::NotAllowed(name.to_owned()));
+    };
+    let (good, takes) = match *kind {
+        Kind::Number(least, most) => {
+            let good = value.parse::<i64>().is_ok_and(|number| (least..=most).contains(&number));
+            (good, format!("a number from {least} to {most}"))
+        }
+        Kind::YesNo => (matches!(value, "yes" | "no"), "yes or no".to_owned()),
+        Kind::Memory => (is_memory(value), "a size such as 64mb".to_owned()),
+        Kind::Events => {
+            let good = value.chars().all(|letter| "KEg$lshzxetdmnA".contains(letter));
+            (good, "letters of Redis' keyspace events, such as Ex, or nothing".to_owned())
+        }
+    };
+    if good {
+        Ok(())
+    } else {
+        Err(InvalidSetting::Value { name: name.to_owned(), value: value.to_owned(), takes })
+    }
+}
+
+fn is_memory(value: &str) -> bool {
+    let digits = value.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = &value[digits.len()..];
+    !digits.is_empty()
+        && digits.len() <= 15
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && matches!(unit, "" | "b" | "k" | "kb" | "m" | "mb" | "g" | "gb")
+}
+
+/// A map whose rule names each key that it refuses.
+pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
+    let names = ALLOWED.iter().map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let mut schema = json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": { "type": "string", "maxLength": 64 },
+    });
+    let rule = Rule::new(format!("self.all(name, name in [{names}])"))
+        .message(Message::Expression(format!(
+            "'redis.config does not take ' + self.map(name, name).filter(name, !(name in [{names}])).join(', ') + ': it is set by Keystead or endangers the data or the isolation; remove it'"
+        )));
+    // A rule without a key that JSON could not hold: this cannot fail.
+    let _ = validate(&mut schema, rule);
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_endanger_something_are_refused_with_their_name() {
+        for name in
+            ["maxmemory", "appendonly", "dir", "aclfile", "requirepass", "protected-mode", "HZ", "save"]
+        {
+            assert_eq!(check_setting(name, "1"), Err(InvalidSetting::NotAllowed(name.into())));
+        }
+    }
+
+    #[test]
+    fn a_value_that_would_keep_redis_from_starting_is_refused_with_what_it_takes() {
+        assert_eq!(
+            check_setting("hz", "fast").unwrap_err().to_string(),
+            "redis.config.hz is \"fast\": it takes a number from 1 to 500"
+        );
+        for (name, value) in [
+            ("hz", "0"),
+            ("hz", "10\nsave 1 1"),
+            ("activedefrag", "true"),
+            ("auto-aof-rewrite-min-size", "64 mb"),
+            ("auto-aof-rewrite-min-size", "mb"),
+            ("notify-keyspace-events", "\"Ex\""),
+        ] {
+            assert!(check_setting(name, value).is_err(), "{name} {value}");
+        }
+        for (name, value) in [
+            ("hz", "10"),
+            ("slowlog-log-slower-than", "-1"),
+            ("auto-aof-rewrite-min-size", "64mb"),
+            ("notify-keyspace-events", ""),
+        ] {
+            assert!(check_setting(name, value).is_ok(), "{name} {value}");
+        }
+    }
+}
