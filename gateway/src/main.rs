@@ -1,3 +1,77 @@
-//! The HTTP gateway: authenticate, route, limit, one Redis round trip, answer.
+//! The gateway's process: flags, logs, routes, servers, shutdown.
 
-fn main() {}
+use std::{process::ExitCode, sync::atomic::Ordering, time::Duration};
+
+use clap::Parser as _;
+use keystead_gateway::{Gateway, config::Arguments, follow, router, server, telemetry};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = telemetry::init_logs(&arguments.log, arguments.log_format) {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), String> {
+    let gateway = Gateway::new().map_err(|error| error.to_string())?;
+    let bind = async |address| {
+        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
+    };
+    let listener = bind(arguments.listen).await?;
+    let metrics_listener = bind(arguments.metrics_listen).await?;
+    let (stop, stopped) = watch::channel(false);
+    let metrics = tokio::spawn(server::serve(
+        metrics_listener,
+        server::metrics_router(gateway.clone()),
+        None,
+        stopped.clone(),
+        Duration::from_secs(1),
+    ));
+    let routes = tokio::spawn(follow(arguments.source(), gateway.clone()));
+    let grace = Duration::from_secs(arguments.shutdown_grace);
+    let api = tokio::spawn(server::serve(
+        listener,
+        router(gateway.clone()),
+        Some(gateway.metrics.active_connections.clone()),
+        stopped,
+        grace,
+    ));
+    tracing::info!(listen = %arguments.listen, metrics = %arguments.metrics_listen, "serving");
+
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = routes => return Err(format!("the routes cannot be followed any more: {ended:?}")),
+    }
+    gateway.draining.store(true, Ordering::Relaxed);
+    tracing::info!("draining");
+    // Still accepting: whoever watches readiness learns first that no more should come.
+    tokio::time::sleep(Duration::from_secs(arguments.drain_delay).min(grace)).await;
+    let _ = stop.send(true);
+    let _ = api.await;
+    let _ = metrics.await;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -87,8 +87,8 @@ impl EntityTag {
 }
 
 impl Entry {
-    pub(crate) fn decode(bytes: Bytes) -> Result<Self, Corrupt> {
-        let (metadata, value_at) = decode_head(&bytes)?;
+    pub(crate) fn decode(bytes: &Bytes) -> Result<Self, Corrupt> {
+        let (metadata, value_at) = decode_head(bytes)?;
         Ok(Self { metadata, value: bytes.slice(value_at..) })
     }
 }
@@ -183,7 +183,7 @@ mod tests {
             tags in collection::btree_map("\\PC{1,20}", "\\PC{0,20}", 0..8),
             value in collection::vec(any::<u8>(), 0..200),
         ) {
-            let entry = Entry::decode(encoded(7, &encode_meta(&content_type, &tags), &value)).unwrap();
+            let entry = Entry::decode(&encoded(7, &encode_meta(&content_type, &tags), &value)).unwrap();
             prop_assert_eq!(entry.value, value);
             prop_assert_eq!(entry.metadata.content_type, content_type);
             prop_assert_eq!(entry.metadata.tags, tags);
@@ -192,18 +192,18 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in collection::vec(any::<u8>(), 0..80)) {
-            let _ = Entry::decode(bytes.clone().into());
+            let _ = Entry::decode(&bytes.clone().into());
             let mut begun = encoded(0, &encode_meta(JSON, &BTreeMap::new()), b"").to_vec();
             begun.truncate(34);
             begun.extend(bytes);
-            let _ = Entry::decode(begun.into());
+            let _ = Entry::decode(&begun.into());
         }
     }
 
     #[test]
     fn a_newer_format_is_told_from_rubbish() {
-        assert_eq!(Entry::decode(Bytes::from_static(&[2; 60])), Err(Corrupt::UnknownFormat(2)));
-        assert_eq!(Entry::decode(Bytes::from_static(&[1; 60])), Err(Corrupt::Malformed));
+        assert_eq!(Entry::decode(&Bytes::from_static(&[2; 60])), Err(Corrupt::UnknownFormat(2)));
+        assert_eq!(Entry::decode(&Bytes::from_static(&[1; 60])), Err(Corrupt::Malformed));
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Store {
 
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
         let bytes: Option<Vec<u8>> = self.connection.read(cmd("GET").arg(entry(key))).await?;
-        Ok(bytes.map(|bytes| Entry::decode(bytes.into())).transpose()?)
+        Ok(bytes.map(|bytes| Entry::decode(&bytes.into())).transpose()?)
     }
 
     pub async fn exists(&self, key: &str) -> Result<bool, Error> {
@@ -196,7 +196,7 @@ impl Store {
 
     /// Entries with the prefix, in byte order; without a sweep.
     pub async fn scan(&self, prefix: &str, select: Select<'_>, limit: u64) -> Result<Listing<Entry>, Error> {
-        self.stretches(prefix, select, limit, b"value", |bytes| Ok(Entry::decode(bytes.into())?)).await
+        self.stretches(prefix, select, limit, b"value", |bytes| Ok(Entry::decode(&bytes.into())?)).await
     }
 
     /// Forgets keys whose entries have expired, about `budget` of them at most; gives how many it forgot.

@@ -1,4 +1,5 @@
 //! Harnesses for tests on real processes: Redis, and a gateway beside it.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test equipment: a failed step ends the test")]
 
+pub mod gateway;
 pub mod redis;

@@ -1,0 +1,91 @@
+//! The outermost layer: request id, metrics, and one form for every error, also those of axum itself and of a panic.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use futures::FutureExt as _;
+
+use crate::{
+    Gateway,
+    problem::{Code, Problem},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+pub(crate) async fn finish(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(&request);
+    let method = method_label(request.method());
+    let endpoint = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = if let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        response
+    } else {
+        tracing::error!(request_id = ?id, "a handler panicked");
+        Problem::new(Code::Internal, "the gateway failed: report the instance to its operators")
+            .into_response()
+    };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        response = as_problem(&response, id.to_str().unwrap_or(""));
+    }
+    let endpoint = endpoint.as_ref().map_or("none", MatchedPath::as_str);
+    let status = response.status();
+    gateway.metrics.requests.with_label_values(&[method, endpoint, status.as_str()]).inc();
+    gateway.metrics.duration.with_label_values(&[method, endpoint]).observe(started.elapsed().as_secs_f64());
+    tracing::debug!(request_id = ?id, method, endpoint, status = status.as_u16(), "answered");
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The client's id where it is a short printable word, else a new one.
+fn request_id(request: &Request) -> HeaderValue {
+    let usable = |value: &&HeaderValue| {
+        (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    request.headers().get(REQUEST_ID).filter(usable).cloned().unwrap_or_else(|| {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let id = uuid::Uuid::now_v7().simple().encode_lower(&mut buffer);
+        // 32 hexadecimal digits are a valid header value.
+        HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("none"))
+    })
+}
+
+/// A client may invent methods: they share one label.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::PUT => "PUT",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn as_problem(response: &Response, id: &str) -> Response {
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        return problem.render(id);
+    }
+    // Made by axum: it knows the status and not our words.
+    let problem = match response.status() {
+        StatusCode::NOT_FOUND => {
+            Problem::new(Code::RouteUnknown, "the API begins with /api/v1 or /t/<tenant>/api/v1")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(Code::MethodNotAllowed, "the header Allow names the methods of this path")
+        }
+        StatusCode::INTERNAL_SERVER_ERROR => Problem::new(Code::Internal, "the gateway failed"),
+        _ => Problem::new(Code::BadRequest, "the path or the query is malformed: percent-encode UTF-8"),
+    };
+    let mut rendered = problem.render(id);
+    if let Some(allow) = response.headers().get(axum::http::header::ALLOW) {
+        rendered.headers_mut().insert(axum::http::header::ALLOW, allow.clone());
+    }
+    rendered
+}

@@ -1,0 +1,42 @@
+//! The HTTP gateway: authenticate, route, limit, one Redis round trip, answer.
+//!
+//! The request path takes no lock that another tenant can hold, and knows no Kubernetes.
+
+mod auth;
+pub mod config;
+mod finish;
+mod http_text;
+mod problem;
+mod routes;
+pub mod server;
+pub mod telemetry;
+mod tenants;
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+pub use tenants::{Source, Table, follow};
+
+/// What every request sees.
+#[derive(Debug)]
+pub struct Gateway {
+    pub table: Table,
+    pub metrics: telemetry::Metrics,
+    tokens: auth::TokenCache,
+    passwords: auth::Passwords,
+    /// Set when the process is asked to end: readiness fails while requests are still answered.
+    pub draining: AtomicBool,
+}
+
+impl Gateway {
+    pub fn new() -> Result<Arc<Self>, prometheus::Error> {
+        Ok(Arc::new(Self {
+            table: Table::default(),
+            metrics: telemetry::Metrics::new()?,
+            tokens: auth::TokenCache::new(),
+            passwords: auth::Passwords::new(),
+            draining: AtomicBool::new(false),
+        }))
+    }
+}
+
+pub use routes::router;

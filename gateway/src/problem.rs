@@ -1,0 +1,136 @@
+//! Every error that a client can see: RFC 9457 problem documents with a stable `code`.
+
+use std::borrow::Cow;
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use keystead_kv::{Error, limits::Invalid};
+use serde_json::json;
+
+/// An error as the client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    pub(crate) code: Code,
+    pub(crate) detail: Cow<'static, str>,
+}
+
+macro_rules! codes {
+    ($($name:ident = $status:ident $word:literal $title:literal;)*) => {
+        /// The stable words of errors.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Code { $($name),* }
+
+        impl Code {
+            pub(crate) fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status),* }
+            }
+
+            pub(crate) fn word(self) -> &'static str {
+                match self { $(Self::$name => $word),* }
+            }
+
+            fn title(self) -> &'static str {
+                match self { $(Self::$name => $title),* }
+            }
+        }
+    };
+}
+
+codes! {
+    BadRequest = BAD_REQUEST "bad_request" "The request is malformed";
+    MissingToken = UNAUTHORIZED "missing_token" "A token is needed";
+    InvalidToken = UNAUTHORIZED "invalid_token" "The token is not valid";
+    WrongCredentials = UNAUTHORIZED "wrong_credentials" "User name or password is wrong";
+    WrongTenant = FORBIDDEN "wrong_tenant" "The token is of another tenant";
+    MissingScope = FORBIDDEN "missing_scope" "The token does not allow this";
+    SignUpClosed = FORBIDDEN "sign_up_closed" "This tenant makes no accounts on request";
+    TenantSuspended = FORBIDDEN "tenant_suspended" "The tenant is suspended";
+    TenantUnknown = NOT_FOUND "tenant_unknown" "There is no such tenant";
+    KeyNotFound = NOT_FOUND "key_not_found" "There is no such key";
+    JobNotFound = NOT_FOUND "job_not_found" "There is no such job";
+    RouteUnknown = NOT_FOUND "route_unknown" "There is no such path";
+    MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "The path does not take this method";
+    Timeout = REQUEST_TIMEOUT "request_timeout" "The request came too slowly";
+    KeyExists = CONFLICT "key_exists" "The key exists";
+    AccountExists = CONFLICT "account_exists" "The account exists";
+    JobState = CONFLICT "job_state" "The job is not in a state for this";
+    ConditionFailed = PRECONDITION_FAILED "condition_failed" "The condition does not hold";
+    TooLarge = PAYLOAD_TOO_LARGE "too_large" "The value is too large";
+    WrongContentType = UNSUPPORTED_MEDIA_TYPE "wrong_content_type" "The content type is not supported";
+    Invalid = UNPROCESSABLE_ENTITY "invalid" "A field is not valid";
+    WeakPassword = UNPROCESSABLE_ENTITY "weak_password" "The password is too weak";
+    NotReady = SERVICE_UNAVAILABLE "not_ready" "The gateway is not ready";
+    TooBusy = SERVICE_UNAVAILABLE "too_busy" "Too many requests are under way";
+    RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable" "The tenant's Redis is not available";
+    OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "Whether the write happened is not known";
+    DeadlineExceeded = GATEWAY_TIMEOUT "deadline_exceeded" "The tenant's Redis did not answer in time";
+    StorageFull = INSUFFICIENT_STORAGE "storage_full" "The tenant's Redis is full";
+    Internal = INTERNAL_SERVER_ERROR "internal" "The gateway failed";
+}
+
+impl Problem {
+    pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+
+    /// The document, with the request's id as the instance.
+    pub(crate) fn render(&self, request_id: &str) -> Response {
+        let body = json!({
+            "type": format!("urn:keystead:problem:{}", self.code.word()),
+            "title": self.code.title(),
+            "status": self.code.status().as_u16(),
+            "detail": self.detail,
+            "instance": request_id,
+            "code": self.code.word(),
+        });
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.code.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self.code.status() {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    /// A carrier: `finish` turns it into the document, because only there the request's id is known.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.code.status();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let code = match error {
+            Error::Unavailable(_) => Code::RedisUnavailable,
+            Error::OutcomeUnknown => Code::OutcomeUnknown,
+            Error::DeadlineExceeded => Code::DeadlineExceeded,
+            Error::Full => Code::StorageFull,
+            Error::Corrupt(_) | Error::Refused(_) => {
+                tracing::error!(%error, "a store failed");
+                Code::Internal
+            }
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Self {
+        Self::new(Code::Invalid, invalid.to_string())
+    }
+}

@@ -1,0 +1,46 @@
+//! `POST /auth/login`: tokens for a user name and a password.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+
+use super::{Tokens, named_tenant};
+use crate::{
+    Gateway,
+    auth::path_tenant,
+    problem::{Code, Problem},
+    routes::body,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    username: String,
+    password: String,
+    tenant: Option<String>,
+}
+
+pub(crate) async fn login(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, content) = request.into_parts();
+    let path = path_tenant(&parts);
+    let login: Login = body::json(&parts.headers, content).await?;
+    let tenant = named_tenant(&gateway, path, login.tenant.as_deref())?;
+    let _in_flight = tenant.enter()?;
+    let account = tenant.accounts().find(&login.username).await?;
+    let hash = account.as_ref().map(|account| account.password_hash.clone());
+    let right = gateway.passwords.verify(login.password, hash).await?;
+    match account.filter(|account| right && account.is_active) {
+        Some(account) => Ok(Json(Tokens::issue(&tenant, &account).await?).into_response()),
+        None => {
+            Err(Problem::new(Code::WrongCredentials, "no active account has this user name and password"))
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Keys and values.
+
+mod create;
+mod list;
+mod look;
+mod read;
+mod remove;
+mod write;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::{FromRequestParts, RawPathParams},
+    http::request::Parts,
+};
+use bytes::Bytes;
+use keystead_kv::{
+    Condition, JSON, Outcome, Put, Ttl, Written,
+    limits::{check_key, check_tags, check_ttl},
+};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::{
+    Gateway,
+    auth::Caller,
+    http_text::Tags,
+    problem::{Code, Problem},
+};
+
+pub(super) use create::create;
+pub(super) use list::{count, list};
+pub(super) use look::{exists, ttl};
+pub(super) use read::read;
+pub(super) use remove::remove;
+pub(super) use write::write;
+
+/// An authenticated caller and the key of the path.
+pub(crate) struct Keyed {
+    caller: Caller,
+    key: String,
+}
+
+impl FromRequestParts<Arc<Gateway>> for Keyed {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, gateway).await?;
+        let params = RawPathParams::from_request_parts(parts, gateway).await.map_err(|_| {
+            Problem::new(Code::BadRequest, "the key in the path is not percent-encoded UTF-8")
+        })?;
+        let key =
+            params.iter().find(|(name, _)| *name == "key").map(|(_, key)| key.to_owned()).unwrap_or_default();
+        check_key(&key, caller.tenant.route().limits.max_key_bytes)?;
+        Ok(Self { caller, key })
+    }
+}
+
+fn not_found() -> Problem {
+    Problem::new(Code::KeyNotFound, "the key does not exist or has expired")
+}
+
+/// What a JSON body says of an entry.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(borrow)]
+    value: &'a RawValue,
+    /// Absent: the tenant's default; null: never expires.
+    #[serde(default, deserialize_with = "present")]
+    ttl: Option<Option<u64>>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+/// Tells `null` from an absent field.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Room for what stands around a value in a JSON body: key, tags, blanks.
+const AROUND: usize = 64 * 1024;
+
+fn body_limit(caller: &Caller) -> usize {
+    usize::try_from(caller.tenant.route().limits.max_value_bytes).unwrap_or(usize::MAX).saturating_add(AROUND)
+}
+
+/// Checks a value and what belongs to it against the tenant's limits.
+fn put(
+    caller: &Caller,
+    value: Bytes,
+    content_type: String,
+    ttl: Option<Option<u64>>,
+    tags: BTreeMap<String, String>,
+) -> Result<Put, Problem> {
+    let limits = &caller.tenant.route().limits;
+    if value.len() as u64 > limits.max_value_bytes {
+        let detail = format!(
+            "the value has {} bytes: this tenant's values have at most {}",
+            value.len(),
+            limits.max_value_bytes
+        );
+        return Err(Problem::new(Code::TooLarge, detail));
+    }
+    check_tags(&tags)?;
+    let seconds = match ttl {
+        None => limits.default_ttl_seconds,
+        Some(given) => given.unwrap_or(0),
+    };
+    check_ttl(seconds)?;
+    let ttl = if seconds == 0 { Ttl::Forever } else { Ttl::Seconds(seconds) };
+    Ok(Put { value, content_type, tags, ttl })
+}
+
+fn json_put(caller: &Caller, fields: Fields<'_>) -> Result<Put, Problem> {
+    let value = Bytes::copy_from_slice(fields.value.get().as_bytes());
+    put(caller, value, JSON.to_owned(), fields.ttl, fields.tags)
+}
+
+/// The condition of `If-Match` and `If-None-Match` for a write (RFC 9110, section 13.2.2).
+fn condition(if_match: Option<Tags>, if_none_match: Option<Tags>) -> Result<Condition, Problem> {
+    match (if_match, if_none_match) {
+        (None, None) => Ok(Condition::Any),
+        (Some(Tags::Any), None) => Ok(Condition::Present),
+        (Some(Tags::These(tags)), None) => Ok(Condition::Matches(tags)),
+        (None, Some(Tags::Any)) => Ok(Condition::Absent),
+        _ => Err(Problem::new(
+            Code::BadRequest,
+            "a write takes `If-Match`, or `If-None-Match: *`, and not both",
+        )),
+    }
+}
+
+fn condition_failed(exists: bool) -> Problem {
+    let detail = if exists {
+        "the key is in another state than the condition names: read it again"
+    } else {
+        "the key does not exist"
+    };
+    Problem::new(Code::ConditionFailed, detail)
+}
+
+/// Writes and counts.
+async fn store(
+    gateway: &Gateway,
+    keyed: &Keyed,
+    put: &Put,
+    condition: &Condition,
+) -> Result<Outcome<Written>, Problem> {
+    let outcome = keyed.caller.tenant.store().put(&keyed.key, put, condition).await;
+    counted(gateway, &keyed.caller, "put", outcome)
+}
+
+/// Counts an operation by its result.
+fn counted<T>(
+    gateway: &Gateway,
+    caller: &Caller,
+    operation: &str,
+    result: Result<T, keystead_kv::Error>,
+) -> Result<T, Problem> {
+    let status = if result.is_ok() { "ok" } else { "error" };
+    let tenant = caller.tenant.name().as_str();
+    gateway.metrics.operations.with_label_values(&[operation, tenant, status]).inc();
+    result.map_err(Problem::from)
+}

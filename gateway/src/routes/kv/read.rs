@@ -1,0 +1,50 @@
+//! `GET /kv/{key}` and `HEAD`: the entry as JSON, or its bytes.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use keystead_kv::JSON;
+
+use super::{Keyed, counted, not_found};
+use crate::{
+    Gateway,
+    auth::Scope,
+    http_text::{Tags, entry_json, etag, wants_bytes},
+    problem::Problem,
+};
+
+pub(crate) async fn read(
+    State(gateway): State<Arc<Gateway>>,
+    keyed: Keyed,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    keyed.caller.needs(Scope::KvRead)?;
+    let entry = keyed.caller.tenant.store().get(&keyed.key).await;
+    let entry = counted(&gateway, &keyed.caller, "get", entry)?.ok_or_else(not_found)?;
+    let etag = etag(&entry.metadata);
+    let unchanged = match Tags::of(&headers, &header::IF_NONE_MATCH) {
+        None => false,
+        Some(Tags::Any) => true,
+        Some(Tags::These(tags)) => tags.contains(&entry.metadata.entity_tag()),
+    };
+    if unchanged {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    if wants_bytes(&headers) {
+        // Whatever the bytes are, a browser must not run them in the gateway's name.
+        let headers = [
+            (header::CONTENT_TYPE, entry.metadata.content_type.clone()),
+            (header::ETAG, etag),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+            (header::CONTENT_SECURITY_POLICY, "sandbox".to_owned()),
+        ];
+        return Ok((headers, Body::from(entry.value)).into_response());
+    }
+    let json = entry_json(&keyed.key, &entry);
+    Ok(([(header::CONTENT_TYPE, JSON.to_owned()), (header::ETAG, etag)], json).into_response())
+}

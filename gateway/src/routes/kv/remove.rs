@@ -1,0 +1,34 @@
+//! `DELETE /kv/{key}`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse as _, Response},
+};
+use keystead_kv::{Condition, Outcome};
+use serde_json::json;
+
+use super::{Keyed, condition, condition_failed, counted, not_found};
+use crate::{Gateway, auth::Scope, http_text::Tags, problem::Problem};
+
+pub(crate) async fn remove(
+    State(gateway): State<Arc<Gateway>>,
+    keyed: Keyed,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    keyed.caller.needs(Scope::KvWrite)?;
+    // `If-Match: *` asks for a key that is there, and so does every deletion.
+    let condition = match condition(Tags::of(&headers, &header::IF_MATCH), None)? {
+        Condition::Present => Condition::Any,
+        condition => condition,
+    };
+    let outcome = keyed.caller.tenant.store().delete(&keyed.key, &condition).await;
+    match counted(&gateway, &keyed.caller, "delete", outcome)? {
+        Outcome::Done(()) => Ok(Json(json!({"message": "Key deleted successfully"})).into_response()),
+        Outcome::Refused { exists: true } => Err(condition_failed(true)),
+        Outcome::Refused { exists: false } => Err(not_found()),
+    }
+}

@@ -1,0 +1,120 @@
+//! `PUT /kv/{key}`: a value as JSON, or raw bytes with their content type.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderName, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use keystead_kv::{Entry, JSON, Metadata, Outcome, Put, Written, limits::check_content_type};
+
+use super::{Fields, Keyed, body_limit, condition, condition_failed, json_put, put, store};
+use crate::{
+    Gateway,
+    auth::Scope,
+    http_text::{Tags, entry_json, etag, header_text, is_json},
+    problem::{Code, Problem},
+    routes::body,
+};
+
+const TTL: HeaderName = HeaderName::from_static("x-ttl");
+const TAGS: HeaderName = HeaderName::from_static("x-tags");
+
+pub(crate) async fn write(
+    State(gateway): State<Arc<Gateway>>,
+    keyed: Keyed,
+    headers: HeaderMap,
+    content: Body,
+) -> Result<Response, Problem> {
+    keyed.caller.needs(Scope::KvWrite)?;
+    let condition =
+        condition(Tags::of(&headers, &header::IF_MATCH), Tags::of(&headers, &header::IF_NONE_MATCH))?;
+    let content_type = header_text(&headers, &header::CONTENT_TYPE).ok_or_else(|| {
+        Problem::new(
+            Code::WrongContentType,
+            "send a `Content-Type`: application/json, or that of the raw bytes",
+        )
+    })?;
+    let bytes = body::read(&headers, content, body_limit(&keyed.caller)).await?;
+    let put = if is_json(content_type) {
+        let fields: Fields = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
+        if fields.key.as_ref().is_some_and(|key| *key != keyed.key) {
+            return Err(Problem::new(Code::Invalid, "the field `key` differs from the key of the path"));
+        }
+        json_put(&keyed.caller, fields)?
+    } else {
+        check_content_type(content_type)?;
+        put(&keyed.caller, bytes, content_type.to_owned(), raw_ttl(&headers)?, raw_tags(&headers)?)?
+    };
+    match store(&gateway, &keyed, &put, &condition).await? {
+        Outcome::Done(written) => {
+            let status = if written.created_new { StatusCode::CREATED } else { StatusCode::OK };
+            answer(&keyed, put, &written, status)
+        }
+        Outcome::Refused { exists } => Err(condition_failed(exists)),
+    }
+}
+
+/// The entry as it is now.
+pub(super) fn answer(
+    keyed: &Keyed,
+    put: Put,
+    written: &Written,
+    status: StatusCode,
+) -> Result<Response, Problem> {
+    let metadata = Metadata {
+        version: written.version,
+        created: written.created,
+        updated: written.updated,
+        expires: written.expires,
+        content_type: put.content_type,
+        tags: put.tags,
+    };
+    let etag = etag(&metadata);
+    let json = entry_json(&keyed.key, &Entry { metadata, value: put.value });
+    let mut response =
+        (status, [(header::CONTENT_TYPE, JSON.to_owned()), (header::ETAG, etag)], json).into_response();
+    if status == StatusCode::CREATED {
+        let key = percent_encode(&keyed.key);
+        let location = format!("/t/{}/api/v1/kv/{key}", keyed.caller.tenant.name());
+        let location =
+            location.parse().map_err(|_| Problem::new(Code::Internal, "the location is no header"))?;
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// RFC 3986: everything but unreserved characters.
+fn percent_encode(key: &str) -> String {
+    key.bytes().fold(String::with_capacity(key.len()), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
+fn raw_ttl(headers: &HeaderMap) -> Result<Option<Option<u64>>, Problem> {
+    let Some(value) = headers.get(TTL) else { return Ok(None) };
+    let seconds = value.to_str().ok().and_then(|text| text.parse().ok());
+    seconds
+        .map(|seconds| Some(Some(seconds)))
+        .ok_or_else(|| Problem::new(Code::Invalid, "X-TTL: a whole number of seconds; 0 never expires"))
+}
+
+/// `X-Tags: name=value, other=value`
+fn raw_tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Problem> {
+    let Some(value) = headers.get(TAGS) else { return Ok(BTreeMap::new()) };
+    let wrong = || Problem::new(Code::Invalid, "X-Tags: pairs such as `colour=red, size=big`");
+    let pairs = value.to_str().map_err(|_| wrong())?.split(',');
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect()
+}

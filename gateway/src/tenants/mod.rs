@@ -1,0 +1,92 @@
+//! The route table: a map that is swapped as a whole, so that a request takes no lock.
+
+mod folder;
+mod secrets;
+mod tenant;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use keystead_route::Route;
+
+use crate::Gateway;
+pub(crate) use tenant::{InFlight, Keys, Tenant};
+
+/// Where routes come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// `<tenant>.json` in a folder.
+    Folder(PathBuf),
+    /// Secrets of a namespace.
+    Secrets { namespace: String },
+}
+
+/// The tenants that are served.
+#[derive(Debug, Default)]
+pub struct Table {
+    tenants: ArcSwap<HashMap<String, Arc<Tenant>>>,
+    loaded: AtomicBool,
+}
+
+impl Table {
+    pub(crate) fn get(&self, tenant: &str) -> Option<Arc<Tenant>> {
+        self.tenants.load().get(tenant).cloned()
+    }
+
+    /// Whether the routes have been read once.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tenants.load().len()
+    }
+
+    /// Takes these routes for all that there are. A tenant that did not change stays as it is; one whose Redis did not
+    /// change keeps its connection. Called by one task only.
+    pub(crate) fn replace(&self, routes: impl IntoIterator<Item = Route>) {
+        let old = self.tenants.load();
+        let mut new = HashMap::new();
+        for route in routes {
+            let name = route.tenant.to_string();
+            match Tenant::from_route(route, old.get(&name)) {
+                Ok(tenant) => {
+                    new.insert(name, tenant);
+                }
+                Err(error) => {
+                    tracing::error!(tenant = name, %error, "a route cannot be used; the last good one is kept");
+                    if let Some(tenant) = old.get(&name) {
+                        new.insert(name, tenant.clone());
+                    }
+                }
+            }
+        }
+        let same = old.len() == new.len()
+            && new.iter().all(|(name, tenant)| old.get(name).is_some_and(|old| Arc::ptr_eq(old, tenant)));
+        if !same {
+            tracing::info!(tenants = new.len(), "the route table has changed");
+            self.tenants.store(Arc::new(new));
+        }
+        self.loaded.store(true, Ordering::Release);
+    }
+}
+
+/// Follows the source for ever.
+pub async fn follow(source: Source, gateway: Arc<Gateway>) {
+    match source {
+        Source::Folder(folder) => folder::follow(&folder, &gateway).await,
+        Source::Secrets { namespace } => secrets::follow(&namespace, &gateway).await,
+    }
+}
+
+fn update(gateway: &Gateway, routes: impl IntoIterator<Item = Route>) {
+    gateway.table.replace(routes);
+    gateway.metrics.tenants.set(i64::try_from(gateway.table.len()).unwrap_or(i64::MAX));
+}

@@ -1,0 +1,172 @@
+//! One tenant as a request sees it: its keys prepared, its connection shared, its requests counted.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use keystead_kv::{ConnectOptions, Connection, Store, accounts::Accounts};
+use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
+
+use crate::problem::{Code, Problem};
+
+/// Most requests of one tenant under way at once in one gateway: beyond that they are answered 503 at once, so that a
+/// slow Redis holds up neither memory nor other tenants.
+const MAX_IN_FLIGHT: usize = 1024;
+/// RFC 7518, section 3.2: an HS256 key has at least as many bits as the hash.
+const MIN_SECRET_BYTES: usize = 32;
+
+/// A tenant that is served.
+pub(crate) struct Tenant {
+    route: Route,
+    pub(crate) keys: Arc<Keys>,
+    connection: Connection,
+    in_flight: Arc<AtomicUsize>,
+}
+
+/// The tenant's keys, prepared; a change of any makes another `Arc`, by which cached tokens are known to be stale.
+pub(crate) struct Keys {
+    pub(crate) verifying: Vec<VerifyingKey>,
+    pub(crate) signing: EncodingKey,
+    pub(crate) signing_id: String,
+    pub(crate) signing_algorithm: jsonwebtoken::Algorithm,
+}
+
+pub(crate) struct VerifyingKey {
+    pub(crate) id: String,
+    pub(crate) algorithm: jsonwebtoken::Algorithm,
+    pub(crate) key: DecodingKey,
+}
+
+/// Why a route cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error("auth.keys[{0}]: an EdDSA secret is an Ed25519 private key as PKCS#8 PEM")]
+    Ed25519(String),
+    #[error("auth.keys[{0}]: an HS256 secret is base64 of at least {MIN_SECRET_BYTES} bytes")]
+    Hs256(String),
+    #[error("auth.activeKey {0:?} is not among auth.keys")]
+    NoActiveKey(String),
+    #[error(transparent)]
+    Redis(#[from] keystead_kv::Error),
+}
+
+impl std::fmt::Debug for Tenant {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Tenant").field("name", &self.route.tenant).finish_non_exhaustive()
+    }
+}
+
+impl Tenant {
+    /// Prepares a tenant, with what is unchanged of the one before.
+    pub(crate) fn from_route(route: Route, old: Option<&Arc<Self>>) -> Result<Arc<Self>, Unusable> {
+        if let Some(old) = old.filter(|old| old.route == route) {
+            return Ok(old.clone());
+        }
+        let keys = match old.filter(|old| {
+            old.route.auth.keys == route.auth.keys && old.route.auth.active_key == route.auth.active_key
+        }) {
+            Some(old) => old.keys.clone(),
+            None => Arc::new(Keys::from_auth(&route.auth)?),
+        };
+        let connection = match old.filter(|old| old.route.redis == route.redis) {
+            Some(old) => old.connection.clone(),
+            None => {
+                let redis = &route.redis;
+                let (username, password) = (redis.username.clone(), redis.password.clone());
+                Connection::open(ConnectOptions::new(redis.endpoint.clone(), username, password))?
+            }
+        };
+        let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
+        Ok(Arc::new(Self { route, keys, connection, in_flight }))
+    }
+
+    pub(crate) fn name(&self) -> &TenantName {
+        &self.route.tenant
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::new(self.connection.clone())
+    }
+
+    pub(crate) fn accounts(&self) -> Accounts {
+        Accounts::new(self.connection.clone())
+    }
+
+    /// Counts a request in, or refuses it; it is counted out when the guard is dropped.
+    pub(crate) fn enter(&self) -> Result<InFlight, Problem> {
+        if self.route.suspended {
+            return Err(Problem::new(
+                Code::TenantSuspended,
+                "the tenant's spec.suspend is true: its data is kept",
+            ));
+        }
+        let guard = InFlight(self.in_flight.clone());
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= MAX_IN_FLIGHT {
+            let detail = format!("{MAX_IN_FLIGHT} requests of this tenant are under way: retry later");
+            return Err(Problem::new(Code::TooBusy, detail));
+        }
+        Ok(guard)
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Keys {
+    fn from_auth(auth: &Auth) -> Result<Self, Unusable> {
+        let prepared: Vec<(VerifyingKey, EncodingKey)> =
+            auth.keys.iter().map(prepare).collect::<Result<_, _>>()?;
+        let active = auth.keys.iter().position(|key| key.id == auth.active_key);
+        let active = active.ok_or_else(|| Unusable::NoActiveKey(auth.active_key.clone()))?;
+        let signing = prepared[active].1.clone();
+        let signing_algorithm = prepared[active].0.algorithm;
+        let verifying = prepared.into_iter().map(|(verifying, _)| verifying).collect();
+        Ok(Self { verifying, signing, signing_id: auth.active_key.clone(), signing_algorithm })
+    }
+}
+
+fn prepare(key: &SigningKey) -> Result<(VerifyingKey, EncodingKey), Unusable> {
+    let id = key.id.clone();
+    match key.algorithm {
+        Algorithm::EdDSA => {
+            let wrong = || Unusable::Ed25519(id.clone());
+            let body: String =
+                key.secret.expose().lines().filter(|line| !line.starts_with("-----")).collect();
+            let der = BASE64_STANDARD.decode(body).map_err(|_| wrong())?;
+            let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map_err(|_| wrong())?;
+            let verifying = VerifyingKey {
+                id: id.clone(),
+                algorithm: jsonwebtoken::Algorithm::EdDSA,
+                key: DecodingKey::from_ed_der(pair.public_key().as_ref()),
+            };
+            Ok((verifying, EncodingKey::from_ed_der(&der)))
+        }
+        Algorithm::HS256 => {
+            let secret = BASE64_STANDARD.decode(key.secret.expose()).unwrap_or_default();
+            if secret.len() < MIN_SECRET_BYTES {
+                return Err(Unusable::Hs256(id));
+            }
+            let verifying = VerifyingKey {
+                id,
+                algorithm: jsonwebtoken::Algorithm::HS256,
+                key: DecodingKey::from_secret(&secret),
+            };
+            Ok((verifying, EncodingKey::from_secret(&secret)))
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a client sees when a Redis dies or hangs, and when the gateway ends.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step ends the test")]
+
+mod client;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use client::{Client, code, eventually, start, start_with};
+use keystead_tests::{gateway::route, redis::Server};
+use serde_json::json;
+
+#[test]
+fn a_dead_redis_is_503_and_its_return_is_seen_at_once() {
+    let mut redis = Server::durable();
+    let gateway = start_with(&[route("acme", &redis.address())]);
+    let client = Client::registered(&gateway, "acme");
+    assert_eq!(client.put("/api/v1/kv/k", &json!({"value": 1})).status, 201);
+    redis.kill();
+    for answer in [client.get("/api/v1/kv/k"), client.put("/api/v1/kv/k", &json!({"value": 2}))] {
+        assert_eq!(code(&answer), (503, "redis_unavailable".into()));
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    // The gateway itself is well.
+    assert_eq!(Client::anonymous(&gateway).get("/health/ready").status, 200);
+    redis.revive();
+    let first = client.get("/api/v1/kv/k");
+    assert_eq!(
+        (first.status, &first.json()["value"]),
+        (200, &json!(1)),
+        "the first request after the return"
+    );
+}
+
+#[test]
+fn a_hanging_redis_is_504_and_no_other_tenants_business() {
+    let (redis, gateway) = start(&["acme", "other"]);
+    let (acme, other) = (Client::registered(&gateway, "acme"), Client::registered(&gateway, "other"));
+    assert_eq!(acme.put("/api/v1/kv/k", &json!({"value": 1})).status, 201);
+    redis[0].pause();
+    assert_eq!(code(&acme.get("/api/v1/kv/k")), (504, "deadline_exceeded".into()));
+    assert_eq!(code(&acme.put("/api/v1/kv/k", &json!({"value": 2}))), (503, "outcome_unknown".into()));
+    assert_eq!(other.put("/api/v1/kv/k", &json!({"value": 1})).status, 201);
+    redis[0].resume();
+    eventually(|| (acme.get("/api/v1/kv/k").status == 200).then_some(()));
+}
+
+#[test]
+fn a_broken_route_keeps_the_last_good_one() {
+    let (redis, gateway) = start(&["acme"]);
+    let client = Client::registered(&gateway, "acme");
+    assert_eq!(client.put("/api/v1/kv/k", &json!({"value": 1})).status, 201);
+    std::fs::write(gateway.route_file("acme"), "{\"format\": 1, \"tenant\":").unwrap();
+    let mut weak = route("weak", &redis[0].address());
+    weak.auth.keys[0].secret = "not a key".into();
+    gateway.set_route(&weak);
+    // A route that is good shows that the folder was read after the broken ones came.
+    gateway.set_route(&route("beta", &redis[0].address()));
+    eventually(|| {
+        let body = json!({"tenant": "beta", "username": "x", "password": "x"});
+        let answer = Client::anonymous(&gateway).post("/api/v1/auth/login", &body);
+        (answer.status == 401).then_some(())
+    });
+    assert_eq!(client.get("/api/v1/kv/k").status, 200);
+}
+
+#[test]
+fn sigterm_drains() {
+    let (_redis, mut gateway) = start(&["acme"]);
+    let client = Client::registered(&gateway, "acme");
+    // A request that is under way: its head is sent, its body is not.
+    let mut slow = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+    let head = format!(
+        "PUT /api/v1/kv/slow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n",
+        client.token()
+    );
+    slow.write_all(head.as_bytes()).unwrap();
+    gateway.terminate();
+    let nobody = Client::anonymous(&gateway);
+    eventually(|| (nobody.get("/health/ready").status == 503).then_some(()));
+    assert_eq!(client.put("/api/v1/kv/k", &json!({"value": 1})).status, 201, "served while balancers notice");
+    let started = Instant::now();
+    while TcpStream::connect(("127.0.0.1", gateway.port())).is_ok() {
+        assert!(started.elapsed() < Duration::from_secs(10), "new connections are still accepted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    slow.write_all(b"{\"value\":1}").unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(gateway.wait(), "it ends well");
+}
+
+#[test]
+fn metrics_have_bounded_labels() {
+    let (_redis, gateway) = start(&["acme"]);
+    let client = Client::registered(&gateway, "acme");
+    client.put("/api/v1/kv/a%20key", &json!({"value": 1}));
+    client.get("/api/v1/kv/another");
+    client.get("/no/such/path");
+    client.raw("BREW", "/api/v1/kv/k", &[], b"x");
+    let metrics = Client::anonymous(&gateway);
+    let text = metrics.metrics(&gateway);
+    for line in [
+        "http_requests_total{endpoint=\"/api/v1/kv/{key}\",method=\"PUT\",status=\"201\"} 1",
+        "http_requests_total{endpoint=\"/api/v1/kv/{key}\",method=\"GET\",status=\"404\"} 1",
+        "http_requests_total{endpoint=\"none\",method=\"GET\",status=\"404\"} 1",
+        "kvstore_operations_total{operation=\"put\",status=\"ok\",tenant=\"acme\"} 1",
+        "keystead_gateway_tenants 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+    assert!(!text.contains("a key") && !text.contains("BREW"), "{text}");
+    assert!(text.contains("http_request_duration_seconds_bucket") && text.contains("active_connections"));
+}

@@ -1,0 +1,151 @@
+//! A real gateway process with its routes in a folder, stopped when dropped.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use keystead_route::{Algorithm, Auth, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey};
+use tempfile::TempDir;
+
+/// An Ed25519 key of the tests (openssl genpkey -algorithm ed25519); it signs nothing else.
+pub const ED25519: &str = "-----BEGIN PRIVATE KEY-----\n\
+MC4CAQAwBQYDK2VwBCIEINl9S0RjJPKNySLBPiqc131GDf8CfI7QSxpFCOnmOQwo\n\
+-----END PRIVATE KEY-----\n";
+/// 32 bytes in base64.
+pub const HS256: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    port: u16,
+    metrics_port: u16,
+    folder: TempDir,
+}
+
+/// A route with open sign-up to this Redis.
+pub fn route(tenant: &str, redis: &str) -> Route {
+    Route {
+        format: FORMAT,
+        tenant: tenant.parse().expect("a tenant's name"),
+        suspended: false,
+        redis: Redis {
+            endpoint: Endpoint::Standalone { address: redis.to_owned() },
+            username: None,
+            password: None,
+        },
+        limits: Limits::default(),
+        auth: Auth {
+            sign_up: SignUp::Open,
+            access_token_ttl_seconds: 1800,
+            refresh_token_ttl_seconds: 3600,
+            keys: vec![SigningKey { id: "k1".into(), algorithm: Algorithm::EdDSA, secret: ED25519.into() }],
+            active_key: "k1".into(),
+        },
+    }
+}
+
+impl Gateway {
+    /// Starts the binary with these routes and waits until it is ready.
+    pub fn start(binary: &Path, routes: &[Route]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for route in routes {
+            write(folder.path(), route);
+        }
+        let (port, metrics_port) = (free_port(), free_port());
+        let child = Command::new(binary)
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--metrics-listen", &format!("127.0.0.1:{metrics_port}")])
+            .args(["--drain-delay", "1", "--shutdown-grace", "5", "--log-format", "text", "--log", "warn"])
+            .arg("--routes")
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the gateway's binary starts");
+        let mut gateway = Self { child, port, metrics_port, folder };
+        let started = Instant::now();
+        while !gateway.is_ready() {
+            let ended = gateway.child.try_wait().expect("asking for its state");
+            assert!(ended.is_none(), "the gateway ended with {ended:?}");
+            assert!(started.elapsed() < Duration::from_secs(20), "the gateway is not ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        gateway
+    }
+
+    /// `http://host:port`
+    pub fn base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn metrics_port(&self) -> u16 {
+        self.metrics_port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Adds a route or changes it, at once as a whole.
+    pub fn set_route(&self, route: &Route) {
+        write(self.folder.path(), route);
+    }
+
+    pub fn remove_route(&self, tenant: &str) {
+        fs::remove_file(self.route_file(tenant)).expect("removing the route");
+    }
+
+    pub fn route_file(&self, tenant: &str) -> PathBuf {
+        self.folder.path().join(format!("{tenant}.json"))
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let done = Command::new("kill").arg(self.pid().to_string()).status();
+        assert!(done.is_ok_and(|status| status.success()), "kill");
+    }
+
+    /// Waits for its end; gives whether it was a success.
+    pub fn wait(&mut self) -> bool {
+        self.child.wait().expect("waiting for it").success()
+    }
+
+    fn is_ready(&self) -> bool {
+        use std::io::{Read as _, Write as _};
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let request = b"GET /health/ready HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
+        let mut answer = String::new();
+        stream.write_all(request).is_ok()
+            && stream.read_to_string(&mut answer).is_ok()
+            && answer.starts_with("HTTP/1.1 200")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn write(folder: &Path, route: &Route) {
+    let part = folder.join(format!("{}.part", route.tenant));
+    fs::write(&part, route.to_json()).expect("writing the route");
+    fs::rename(part, folder.join(format!("{}.json", route.tenant))).expect("placing the route");
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a loopback port")
+        .port()
+}
