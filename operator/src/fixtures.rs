@@ -1,0 +1,42 @@
+//! A tenant for tests, with names unlike the product's, so that swapped ones are seen.
+
+use keystead_crds::Tenant;
+use keystead_route::{Algorithm, SigningKey};
+use serde_json::{Value, json};
+
+use crate::{settings::Settings, tenant::credentials::Credentials};
+
+pub(crate) fn tenant(spec: Value) -> Tenant {
+    let mut tenant: Tenant = serde_json::from_value(json!({
+        "apiVersion": "keystead.io/v1alpha1",
+        "kind": "Tenant",
+        "metadata": { "name": "shop", "uid": "0d6a1f9e", "generation": 3 },
+        "spec": {},
+    }))
+    .unwrap();
+    tenant.spec = serde_json::from_value(spec).unwrap();
+    tenant
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        gateway_namespace: "front".into(),
+        worker_image: "registry.test/jobs:5".into(),
+        redis_images: "7.0=registry.test/redis:7.0,7.2=registry.test/redis:7.2".parse().unwrap(),
+        default_redis_version: "7.2".into(),
+    }
+}
+
+pub(crate) fn credentials() -> Credentials {
+    Credentials {
+        gateway_password: "gateway-word".into(),
+        worker_password: "worker-word".into(),
+        monitor_password: "monitor-word".into(),
+        keys: vec![SigningKey {
+            id: "k1".into(),
+            algorithm: Algorithm::EdDSA,
+            secret: "signing-word".into(),
+        }],
+        active_key: "k1".into(),
+    }
+}

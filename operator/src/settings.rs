@@ -1,0 +1,90 @@
+//! What an installation of the operator has settled for all tenants. No I/O.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+/// The images that versions of Redis stand for: `7.0=docker.io/library/redis:7.0,8.0=…`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageTable(pub BTreeMap<String, String>);
+
+/// The text is no table of images.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not <version>=<image>: write the table as 7.0=docker.io/library/redis:7.0,8.0=docker.io/library/redis:8.0")]
+pub struct InvalidImageTable(String);
+
+impl FromStr for ImageTable {
+    type Err = InvalidImageTable;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let table = entries
+            .map(|entry| {
+                let (version, image) = entry.split_once('=').ok_or_else(|| InvalidImageTable(entry.into()))?;
+                let (version, image) = (version.trim(), image.trim());
+                if version.is_empty() || image.is_empty() {
+                    return Err(InvalidImageTable(entry.into()));
+                }
+                Ok((version.to_owned(), image.to_owned()))
+            })
+            .collect::<Result<BTreeMap<_, _>, _>>()?;
+        if table.is_empty() { Err(InvalidImageTable(text.into())) } else { Ok(Self(table)) }
+    }
+}
+
+/// What holds for every tenant.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the gateway runs and reads its routes.
+    pub gateway_namespace: String,
+    /// The image that holds `/usr/local/bin/keystead-worker`.
+    pub worker_image: String,
+    pub redis_images: ImageTable,
+    /// The version of a tenant that names none; one of `redis_images`.
+    pub default_redis_version: String,
+}
+
+/// Settings that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--default-redis-version {version} is not in --redis-images: add it there, or choose one of {known}")]
+pub struct UnknownDefaultVersion {
+    version: String,
+    known: String,
+}
+
+impl Settings {
+    /// Refuses settings that would fail for every tenant.
+    pub fn checked(self) -> Result<Self, UnknownDefaultVersion> {
+        if self.redis_images.0.contains_key(&self.default_redis_version) {
+            return Ok(self);
+        }
+        let known = self.redis_images.0.keys().cloned().collect::<Vec<_>>().join(", ");
+        Err(UnknownDefaultVersion { version: self.default_redis_version, known })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_images_is_read() {
+        let table: ImageTable = "7.0=r:7.0, 8.0=h:5000/r@sha256:ab=".parse().unwrap();
+        assert_eq!(table.0["8.0"], "h:5000/r@sha256:ab=");
+        for wrong in ["", ",", "7.0", "7.0=", "=x"] {
+            assert!(wrong.parse::<ImageTable>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_default_version_outside_the_table_is_refused_with_what_there_is() {
+        let settings = Settings {
+            gateway_namespace: "g".into(),
+            worker_image: "w".into(),
+            redis_images: "7.0=r,7.2=s".parse().unwrap(),
+            default_redis_version: "6.2".into(),
+        };
+        assert_eq!(
+            settings.checked().unwrap_err().to_string(),
+            "--default-redis-version 6.2 is not in --redis-images: add it there, or choose one of 7.0, 7.2"
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! The Deployment of the tenant's worker. Where an autoscaler counts its pods, it says nothing of their number.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec},
+        core::v1::{Container, ContainerPort, HTTPGetAction, PodSpec, PodTemplateSpec, Probe},
+    },
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+
+use super::{Object, hash, object, owned, pod};
+use crate::{
+    kinds::Kind,
+    tenant::{
+        credentials::{Credentials, WORKER_PASSWORD},
+        names,
+        validate::{Replicas, ValidTenant, WorkerImage},
+    },
+};
+
+const PASSWORD: &str = "password";
+const PASSWORD_FOLDER: &str = "/etc/keystead/credentials";
+
+pub(super) fn build(tenant: &ValidTenant, credentials: &Credentials, redis_address: &str) -> Object {
+    let namespace = names::namespace(&tenant.name);
+    let config = hash([credentials.worker_password.expose().as_bytes()]);
+    let deployment = Deployment {
+        metadata: owned(tenant, &namespace, names::WORKER, Some(names::WORKER)),
+        spec: Some(DeploymentSpec {
+            replicas: match tenant.worker.replicas {
+                Replicas::Fixed(replicas) => Some(replicas),
+                Replicas::Scaled(_) => None,
+            },
+            revision_history_limit: Some(3),
+            selector: LabelSelector {
+                match_labels: Some(names::selector(&tenant.name, names::WORKER)),
+                ..LabelSelector::default()
+            },
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(names::labels(&tenant.name, Some(names::WORKER))),
+                    annotations: Some([(names::CONFIG_ANNOTATION.into(), config)].into()),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(PodSpec {
+                    containers: vec![container(tenant, redis_address)],
+                    volumes: Some(vec![pod::password(PASSWORD, WORKER_PASSWORD)]),
+                    ..pod::spec(names::WORKER)
+                }),
+            },
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    };
+    object(Kind::Deployment, &deployment)
+}
+
+fn container(tenant: &ValidTenant, redis_address: &str) -> Container {
+    let probe = |path: &str, period: i32, failures: i32| Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(names::WORKER_PORT),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(2),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    };
+    let (image, ours) = match &tenant.worker.image {
+        WorkerImage::Ours(image) => (image, true),
+        WorkerImage::Own(image) => (image, false),
+    };
+    Container {
+        name: names::WORKER.into(),
+        image: Some(image.clone()),
+        image_pull_policy: Some("IfNotPresent".into()),
+        command: ours.then(|| vec!["/usr/local/bin/keystead-worker".into()]),
+        env: Some(vec![
+            pod::env("KEYSTEAD_TENANT", tenant.name.as_str()),
+            pod::env("KEYSTEAD_REDIS_ADDRESS", redis_address),
+            pod::env("KEYSTEAD_REDIS_USERNAME", "worker"),
+            pod::env("KEYSTEAD_REDIS_PASSWORD_FILE", format!("{PASSWORD_FOLDER}/password")),
+            pod::env("KEYSTEAD_CONCURRENCY", tenant.worker.concurrency.to_string()),
+            pod::env("KEYSTEAD_LISTEN", format!("0.0.0.0:{}", names::WORKER_PORT)),
+        ]),
+        ports: Some(vec![ContainerPort {
+            name: Some("metrics".into()),
+            container_port: names::WORKER_PORT,
+            protocol: Some("TCP".into()),
+            ..ContainerPort::default()
+        }]),
+        resources: Some(pod::resources(&tenant.worker.resources)),
+        security_context: Some(pod::container_security()),
+        volume_mounts: Some(vec![pod::mount(PASSWORD, PASSWORD_FOLDER, true)]),
+        // A worker of the tenant's own need not serve them.
+        readiness_probe: ours.then(|| probe("/health/ready", 1, 3)),
+        liveness_probe: ours.then(|| probe("/health/live", 10, 6)),
+        ..Container::default()
+    }
+}
