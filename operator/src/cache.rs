@@ -211,7 +211,7 @@ mod tests {
 
     use super::*;
 
-    fn seen(kind: Kind, tenant: &str, version: u64, extra: Value) -> (String, Seen) {
+    fn seen(kind: Kind, tenant: &str, version: u64, extra: &Value) -> (String, Seen) {
         let mut body = json!({
             "metadata": {
                 "name": "x", "namespace": "n", "uid": "u", "resourceVersion": version.to_string(),
@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn an_older_state_does_not_replace_a_newer_one() {
         let cache = Cache::default();
-        let (tenant, newer) = seen(Kind::Service, "shop", 9, json!({ "spec": 2 }));
+        let (tenant, newer) = seen(Kind::Service, "shop", 9, &json!({ "spec": 2 }));
         let key = newer.key.clone();
         assert_eq!(cache.insert(tenant, newer), ["shop"]);
-        let (tenant, older) = seen(Kind::Service, "shop", 8, json!({ "spec": 1 }));
+        let (tenant, older) = seen(Kind::Service, "shop", 8, &json!({ "spec": 1 }));
         assert!(cache.insert(tenant, older).is_empty());
         assert_eq!(cache.of("shop")[&key].body["spec"], json!(2));
     }
@@ -237,9 +237,9 @@ mod tests {
     fn a_status_is_news_only_where_something_follows_from_it() {
         for (kind, news) in [(Kind::StatefulSet, 1), (Kind::HorizontalPodAutoscaler, 0)] {
             let cache = Cache::default();
-            let (tenant, first) = seen(kind, "shop", 1, json!({ "status": 1 }));
+            let (tenant, first) = seen(kind, "shop", 1, &json!({ "status": 1 }));
             cache.insert(tenant, first);
-            let (tenant, second) = seen(kind, "shop", 2, json!({ "status": 2 }));
+            let (tenant, second) = seen(kind, "shop", 2, &json!({ "status": 2 }));
             assert_eq!(cache.insert(tenant, second).len(), news, "{kind:?}");
         }
     }
@@ -247,9 +247,9 @@ mod tests {
     #[test]
     fn an_object_belongs_to_one_tenant() {
         let cache = Cache::default();
-        let (tenant, object) = seen(Kind::Service, "shop", 1, json!({}));
+        let (tenant, object) = seen(Kind::Service, "shop", 1, &json!({}));
         cache.insert(tenant, object);
-        let (tenant, object) = seen(Kind::Service, "bank", 2, json!({}));
+        let (tenant, object) = seen(Kind::Service, "bank", 2, &json!({}));
         assert_eq!(cache.insert(tenant, object), ["shop", "bank"]);
         assert!(cache.of("shop").is_empty());
     }
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn the_end_of_an_object_that_was_made_anew_is_no_end() {
         let cache = Cache::default();
-        let (tenant, object) = seen(Kind::Service, "shop", 5, json!({}));
+        let (tenant, object) = seen(Kind::Service, "shop", 5, &json!({}));
         let mut gone = object.clone();
         cache.insert(tenant, object);
         gone.body["metadata"]["uid"] = json!("other");
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_fresh_list_forgets_what_is_not_in_it() {
         let cache = Cache::default();
-        let (tenant, object) = seen(Kind::Service, "shop", 5, json!({}));
+        let (tenant, object) = seen(Kind::Service, "shop", 5, &json!({}));
         cache.insert(tenant, object);
         assert!(cache.retain(Kind::Secret, &HashSet::new()).is_empty());
         assert_eq!(cache.retain(Kind::Service, &HashSet::new()), ["shop"]);
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_shown_when_it_is_printed() {
-        let (_, secret) = seen(Kind::Secret, "shop", 1, json!({ "data": { "p": "aHVudGVyMg==" } }));
+        let (_, secret) = seen(Kind::Secret, "shop", 1, &json!({ "data": { "p": "aHVudGVyMg==" } }));
         assert_eq!(format!("{secret:?}"), "Secret n/x at 1");
     }
 }

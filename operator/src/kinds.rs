@@ -79,10 +79,7 @@ impl Kind {
 
     /// Whether anything is decided from its status. Where not, a change of the status is no news.
     pub const fn status_matters(self) -> bool {
-        matches!(
-            self,
-            Self::Namespace | Self::PersistentVolumeClaim | Self::StatefulSet | Self::Deployment
-        )
+        matches!(self, Self::Namespace | Self::PersistentVolumeClaim | Self::StatefulSet | Self::Deployment)
     }
 
     /// What holds data or the way to it: never removed because it is not wanted any more, only by a deletion policy.

@@ -8,7 +8,9 @@ pub struct ImageTable(pub BTreeMap<String, String>);
 
 /// The text is no table of images.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not <version>=<image>: write the table as 7.0=docker.io/library/redis:7.0,8.0=docker.io/library/redis:8.0")]
+#[error(
+    "{0:?} is not <version>=<image>: write the table as 7.0=docker.io/library/redis:7.0,8.0=docker.io/library/redis:8.0"
+)]
 pub struct InvalidImageTable(String);
 
 impl FromStr for ImageTable {
@@ -18,7 +20,8 @@ impl FromStr for ImageTable {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let table = entries
             .map(|entry| {
-                let (version, image) = entry.split_once('=').ok_or_else(|| InvalidImageTable(entry.into()))?;
+                let (version, image) =
+                    entry.split_once('=').ok_or_else(|| InvalidImageTable(entry.into()))?;
                 let (version, image) = (version.trim(), image.trim());
                 if version.is_empty() || image.is_empty() {
                     return Err(InvalidImageTable(entry.into()));

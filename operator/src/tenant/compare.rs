@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_changed_or_missing_field_is_a_difference() {
-        let desired = json!({ "spec": { "ports": [{ "port": 6379, "protocol": "TCP" }], "type": "ClusterIP" } });
+        let desired =
+            json!({ "spec": { "ports": [{ "port": 6379, "protocol": "TCP" }], "type": "ClusterIP" } });
         assert!(has(&desired, &desired));
         for observed in [
             json!({ "spec": { "ports": [{ "port": 6380, "protocol": "TCP" }], "type": "ClusterIP" } }),

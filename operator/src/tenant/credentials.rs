@@ -8,6 +8,8 @@ use keystead_route::{Algorithm, SecretText, SigningKey};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
+
 const GATEWAY_PASSWORD: &str = "gateway-password";
 pub const WORKER_PASSWORD: &str = "worker-password";
 pub const MONITOR_PASSWORD: &str = "monitor-password";
@@ -62,11 +64,7 @@ pub fn is_complete(contents: &Contents, signing: Algorithm) -> bool {
 /// Makes what is missing, and nothing else.
 pub fn missing(contents: &Contents, signing: Algorithm) -> Result<Contents, NoRandomness> {
     let absent = |name: &&'static str| contents.get(*name).is_none_or(String::is_empty);
-    wanted(signing)
-        .into_iter()
-        .filter(absent)
-        .map(|name| Ok((name.to_owned(), generate(name)?)))
-        .collect()
+    wanted(signing).into_iter().filter(absent).map(|name| Ok((name.to_owned(), generate(name)?))).collect()
 }
 
 /// Takes the contents out of a Secret's `data`. Bytes that are no text are left out, and so are made anew.
@@ -102,7 +100,7 @@ fn generate(name: &str) -> Result<String, NoRandomness> {
         }
         SIGNING_HS256 => Ok(STANDARD.encode(random::<48>()?)),
         // Hexadecimal: it passes unquoted through configuration files and command lines.
-        _ => Ok(random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect()),
+        _ => Ok(hex(&random::<32>()?)),
     }
 }
 
@@ -116,7 +114,7 @@ fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
 /// An id that no other key has: a tenant made anew under an old name signs under another one.
 fn key_id(secret: &str) -> String {
     let digest = Sha256::digest([b"keystead key id\0", secret.as_bytes()].concat());
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..6])
 }
 
 #[cfg(test)]

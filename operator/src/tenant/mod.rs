@@ -1,6 +1,306 @@
-//! The life of one tenant.
+//! The life of one tenant, as a pipeline: observe → validate → build → rollout → apply → status. Only `apply` and this
+//! file write; the steps between are pure.
+
+pub mod apply;
 pub mod build;
 pub mod compare;
 pub mod credentials;
 pub mod names;
+pub mod observe;
+pub mod rollout;
+pub mod status;
 pub mod validate;
+
+use std::{sync::Arc, time::Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use keystead_crds::{FIELD_MANAGER, FINALIZER, Tenant, TenantStatus};
+use keystead_route::TenantName;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    core::DeserializeGuard,
+    runtime::{
+        controller::Action,
+        events::{Event, EventType},
+    },
+};
+use serde_json::{Value, json};
+
+use crate::{context::Context, error::Error};
+use build::{Known, build};
+use observe::Observed;
+use rollout::{Desired, Plan, plan, plan_deletion};
+use status::Outcome;
+use validate::{ValidTenant, validate};
+
+/// A Tenant as it is watched: one that cannot be read must not stop the watch of the others.
+pub type Guarded = DeserializeGuard<Tenant>;
+
+/// Rounds of a pass. A new tenant takes five; more than these means that somebody undoes what is done.
+const ROUNDS: usize = 10;
+
+/// How far a pass came.
+struct Progress {
+    observed: Observed,
+    valid: Option<ValidTenant>,
+    route_is_ready: bool,
+    plan: Plan,
+    error: Option<Error>,
+}
+
+/// One pass over a tenant.
+pub async fn reconcile(tenant: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = Instant::now();
+    let outcome = match &tenant.0 {
+        Ok(tenant) if tenant.metadata.deletion_timestamp.is_some() => remove(tenant, &context).await,
+        Ok(tenant) => provide(tenant, &context).await,
+        Err(invalid) => {
+            let error = Error::Unreadable(invalid.error.clone());
+            report_unreadable(tenant.meta(), &error, &context).await;
+            Err(error)
+        }
+    };
+    let result = outcome.as_ref().map_or_else(Error::reason, |_| "ok");
+    context.metrics.reconciled(result, started.elapsed());
+    context.metrics.watches(context.cache.len());
+    if outcome.is_ok() {
+        context.succeeded(&tenant.name_any());
+    }
+    outcome
+}
+
+/// What follows from an error: a wrong object waits for a change, the rest is tried again.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
+pub fn error_policy(tenant: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
+    let name = tenant.name_any();
+    let failures = context.failed(&name);
+    tracing::warn!(tenant = name, reason = error.reason(), failures, "{error}");
+    error.retry_after(failures, rand::random()).map_or_else(Action::await_change, Action::requeue)
+}
+
+/// Brings a tenant to what its spec says.
+async fn provide(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
+    let name: TenantName = tenant.name_any().parse().map_err(validate::Invalid::from)?;
+    if !tenant.finalizers().iter().any(|it| it == FINALIZER) {
+        add_finalizer(tenant, context).await?;
+    }
+    let progress = converge(tenant, &name, context).await;
+    let outcome = Outcome {
+        observed: &progress.observed,
+        valid: progress.valid.as_ref(),
+        route_is_ready: progress.route_is_ready,
+        is_settled: progress.error.is_none() && progress.plan.is_empty(),
+        waits_for: progress.plan.waits_for.as_deref(),
+        error: progress.error.as_ref(),
+    };
+    let previous = context.status_of(tenant);
+    let current = status::report(tenant, &previous, &outcome, now());
+    write_status(tenant, previous, current, context).await?;
+    progress.error.map_or_else(|| Ok(Action::await_change()), Err)
+}
+
+/// Rounds of looking, planning and doing, until nothing can be done at the moment.
+async fn converge(tenant: &Tenant, name: &TenantName, context: &Context) -> Progress {
+    let writer = context.writer(name);
+    let mut rounds = 0;
+    loop {
+        let observed = Observed::of(&context.cache, name, &context.settings.gateway_namespace);
+        let valid = match validate(tenant, &context.settings, observed.provisioned_version()) {
+            Ok(valid) => valid,
+            Err(error) => {
+                let route_is_ready = observed.route().is_some();
+                let error = Some(error.into());
+                return Progress { observed, valid: None, route_is_ready, plan: Plan::default(), error };
+            }
+        };
+        let credentials = observed.credentials(valid.auth.signing);
+        let desired = Desired {
+            objects: build(&Known {
+                tenant: &valid,
+                settings: &context.settings,
+                credentials: credentials.as_ref(),
+                redis_ip: observed.redis_ip(),
+                claim_templates: observed.claim_templates(),
+            }),
+            is_complete: credentials.is_some() && observed.redis_ip().is_some(),
+        };
+        let plan = plan(&valid, &desired, &observed);
+        let route_is_ready = route_is_ready(&desired, &observed);
+        let done = |plan, error| Progress { observed, valid: Some(valid), route_is_ready, plan, error };
+        if plan.steps.is_empty() {
+            return done(plan, None);
+        }
+        rounds += 1;
+        if rounds > ROUNDS {
+            let error = Error::Unsettled(format!("{:?} is needed again and again", plan.steps));
+            return done(plan, Some(error));
+        }
+        if let Err(error) = writer.carry_out(plan.steps.clone()).await {
+            return done(plan, Some(error));
+        }
+    }
+}
+
+fn route_is_ready(desired: &Desired, observed: &Observed) -> bool {
+    let Some(seen) = observed.route() else { return false };
+    let wanted = desired.objects.iter().find(|object| object.key == seen.key);
+    wanted.is_some_and(|object| compare::has(&seen.body, &object.body))
+}
+
+/// Carries out the deletion policy, and lets the Tenant go when that is done.
+async fn remove(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
+    if !tenant.finalizers().iter().any(|it| it == FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    // Under a name that cannot be one, nothing was ever made.
+    let Ok(name) = tenant.name_any().parse::<TenantName>() else {
+        return let_go(tenant, context).await;
+    };
+    let writer = context.writer(&name);
+    let observe = || Observed::of(&context.cache, &name, &context.settings.gateway_namespace);
+    if observe().namespace().is_none() {
+        writer.find_namespace().await?;
+    }
+    let policy = validate::deletion_policy(tenant);
+    let mut waits_for = None;
+    let mut error = None;
+    for _ in 0..ROUNDS {
+        let plan = plan_deletion(policy, &observe());
+        if plan.is_empty() {
+            return let_go(tenant, context).await;
+        }
+        waits_for = plan.waits_for;
+        if plan.steps.is_empty() {
+            break;
+        }
+        error = writer.carry_out(plan.steps).await.err();
+        if error.is_some() {
+            break;
+        }
+    }
+    let previous = context.status_of(tenant);
+    let current = status::report_deletion(tenant, &previous, waits_for.as_deref(), error.as_ref(), now());
+    write_status(tenant, previous, current, context).await?;
+    error.map_or_else(|| Ok(Action::await_change()), Err)
+}
+
+async fn add_finalizer(tenant: &Tenant, context: &Context) -> Result<(), Error> {
+    // With the uid: a Tenant that has gone in the meantime is not made anew by this.
+    let body = manifest(tenant.meta(), &[FINALIZER], None);
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let answer = tenants(context).patch(&tenant.name_any(), &params, &Patch::Apply(&body)).await;
+    context.metrics.wrote_tenant("finalizer");
+    answer.map(drop).map_err(|source| api_error("put the finalizer on the Tenant", source))
+}
+
+async fn let_go(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
+    let name = tenant.name_any();
+    let failed = |source| api_error("take the finalizer off the Tenant", source);
+    let Some(found) = tenants(context).get_metadata_opt(&name).await.map_err(failed)? else {
+        return Ok(Action::await_change());
+    };
+    if found.metadata.uid == tenant.metadata.uid {
+        let finalizers: Vec<_> = found.finalizers().iter().filter(|it| *it != FINALIZER).collect();
+        let patch = json!({
+            "metadata": { "finalizers": finalizers, "resourceVersion": found.metadata.resource_version },
+        });
+        match tenants(context).patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            answer => drop(answer.map_err(failed)?),
+        }
+        context.metrics.wrote_tenant("finalizer");
+    }
+    context.forget(&name);
+    tracing::info!(tenant = name, "the tenant is gone");
+    Ok(Action::await_change())
+}
+
+/// Writes the status where it has changed, and tells of a transition.
+async fn write_status(
+    tenant: &Tenant,
+    previous: TenantStatus,
+    current: TenantStatus,
+    context: &Context,
+) -> Result<(), Error> {
+    if previous == current {
+        return Ok(());
+    }
+    let body = manifest(tenant.meta(), &[], Some(&current));
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let answer = tenants(context).patch_status(&tenant.name_any(), &params, &Patch::Apply(&body)).await;
+    context.metrics.wrote_tenant("status");
+    answer.map(drop).map_err(|source| api_error("write the status of the Tenant", source))?;
+    if let Some(transition) = status::transition(&previous, &current) {
+        publish(tenant, transition.kind, transition.reason, transition.note, context).await;
+    }
+    context.remember(tenant, current);
+    Ok(())
+}
+
+/// An event that cannot be written is no reason to fail.
+async fn publish(tenant: &Tenant, type_: EventType, reason: String, note: String, context: &Context) {
+    let mut note = note;
+    // The most that the API server takes is 1024 bytes.
+    note.truncate(note.floor_char_boundary(1000));
+    let event = Event { type_, reason, note: Some(note), action: "Reconcile".into(), secondary: None };
+    if let Err(error) = context.recorder.publish(&event, &tenant.object_ref(&())).await {
+        tracing::warn!(tenant = tenant.name_any(), %error, "an event cannot be written");
+    }
+}
+
+async fn report_unreadable(
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    error: &Error,
+    context: &Context,
+) {
+    let mut tenant =
+        Tenant::new(metadata.name.as_deref().unwrap_or_default(), keystead_crds::TenantSpec::default());
+    tenant.metadata = metadata.clone();
+    let previous = context.status_of(&tenant);
+    let outcome = Outcome {
+        observed: &Observed::default(),
+        valid: None,
+        route_is_ready: false,
+        is_settled: false,
+        waits_for: None,
+        error: Some(error),
+    };
+    let current = status::report(&tenant, &previous, &outcome, now());
+    if let Err(error) = write_status(&tenant, previous, current, context).await {
+        tracing::warn!(tenant = tenant.name_any(), %error, "the status cannot be written");
+    }
+}
+
+/// A Tenant for server-side apply: with the uid, so that one which has gone is not made anew.
+fn manifest(
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    finalizers: &[&str],
+    status: Option<&TenantStatus>,
+) -> Value {
+    let mut body = json!({
+        "apiVersion": Tenant::api_version(&()),
+        "kind": Tenant::kind(&()),
+        "metadata": { "name": metadata.name, "uid": metadata.uid },
+    });
+    if !finalizers.is_empty() {
+        body["metadata"]["finalizers"] = json!(finalizers);
+    }
+    if let Some(status) = status {
+        body["status"] = json!(status);
+    }
+    body
+}
+
+fn tenants(context: &Context) -> Api<Tenant> {
+    Api::all(context.client.0.clone())
+}
+
+fn api_error(what: &str, source: kube::Error) -> Error {
+    Error::Api { what: what.to_owned(), source: Box::new(source) }
+}
+
+/// To the second, as Kubernetes writes times.
+fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
+}

@@ -27,11 +27,8 @@ impl Observed {
     }
 
     pub fn new(objects: Objects, tenant: &TenantName, gateway_namespace: &str) -> Self {
-        let route = Key {
-            kind: Kind::Secret,
-            namespace: gateway_namespace.to_owned(),
-            name: secret_name(tenant),
-        };
+        let route =
+            Key { kind: Kind::Secret, namespace: gateway_namespace.to_owned(), name: secret_name(tenant) };
         Self { objects, namespace: names::namespace(tenant), route: Some(route) }
     }
 
@@ -71,7 +68,7 @@ impl Observed {
         credentials::read(&self.credential_contents()?, signing)
     }
 
-    /// ClusterIP of the Service `redis`.
+    /// Address of the Service `redis`.
     pub fn redis_ip(&self) -> Option<&str> {
         let ip = self.get(Kind::Service, names::REDIS)?.at("/spec/clusterIP")?.as_str()?;
         (!ip.is_empty() && ip != "None").then_some(ip)
@@ -91,13 +88,11 @@ impl Observed {
         self.count(Kind::StatefulSet, names::REDIS, "/status/readyReplicas")
     }
 
-    /// Whether the StatefulSet has brought every pod to what was last wanted.
+    /// Whether no pod of an earlier template is left. It may be away nevertheless.
     pub fn redis_is_rolled_out(&self) -> bool {
         let Some(set) = self.get(Kind::StatefulSet, names::REDIS) else { return false };
-        let count = |pointer| self.count(Kind::StatefulSet, names::REDIS, pointer);
         Self::is_seen_by_its_controller(set)
             && set.at("/status/currentRevision") == set.at("/status/updateRevision")
-            && count("/status/readyReplicas") >= count("/spec/replicas")
     }
 
     /// What the Deployment's own condition says: enough pods are available.
@@ -107,10 +102,9 @@ impl Observed {
         conditions.into_iter().flatten().any(|it| it["type"] == "Available" && it["status"] == "True")
     }
 
-    /// Pods of the worker that are available, and how many there ought to be now.
-    pub fn worker_pods(&self) -> (i32, i32) {
-        let count = |pointer| self.count(Kind::Deployment, names::WORKER, pointer);
-        (count("/status/availableReplicas"), count("/spec/replicas"))
+    /// Pods that the worker ought to have now.
+    pub fn worker_replicas(&self) -> i32 {
+        self.count(Kind::Deployment, names::WORKER, "/spec/replicas")
     }
 
     /// Whether no pod of an earlier template is left.

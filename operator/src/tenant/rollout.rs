@@ -4,19 +4,21 @@
 //! The order: the namespace; what pods need to start (accounts, secrets, configuration, Services, policies); then the
 //! pods and the route. Nothing is removed before everything that is wanted is known.
 
-use keystead_crds::{DeletionPolicy, bytes};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use keystead_crds::{DeletionPolicy, bytes};
 use keystead_route::Algorithm;
 use serde_json::Value;
 
 use super::{
     build::{Object, retained, wanted_claim},
-    compare, credentials,
+    compare, credentials, names,
     observe::Observed,
-    names,
     validate::{Replicas, ValidTenant},
 };
-use crate::{cache::Key, kinds::Kind};
+use crate::{
+    cache::{Key, Seen},
+    kinds::Kind,
+};
 
 /// One thing to do. The steps of a plan do not depend on each other.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,16 +26,32 @@ pub enum Step {
     /// Only if there is none of that name, or it is the tenant's already.
     CreateNamespace(Object),
     /// Generates the secrets, only if there are none.
-    CreateCredentials(Object),
+    CreateCredentials {
+        object: Object,
+        signing: Algorithm,
+    },
     /// Generates those secrets that are missing.
-    CompleteCredentials { key: Key, signing: Algorithm },
+    CompleteCredentials {
+        key: Key,
+        signing: Algorithm,
+    },
     Apply(Object),
     /// Lifts a Deployment to the least that its autoscaler would lift it to anyway.
-    Scale { key: Key, replicas: i32 },
+    Scale {
+        key: Key,
+        replicas: i32,
+    },
     /// Asks for a larger volume.
-    Grow { key: Key, size: String },
+    Grow {
+        key: Key,
+        size: String,
+    },
     /// With `and_pods`, the object is there until its pods are gone.
-    Delete { key: Key, uid: String, and_pods: bool },
+    Delete {
+        key: Key,
+        uid: String,
+        and_pods: bool,
+    },
 }
 
 /// What to do now, and what has to happen first for the rest.
@@ -87,15 +105,13 @@ pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed) -> Pla
         if seen.is_some_and(|it| compare::has(&it.body, &object.body)) {
             continue;
         }
-        if seen.is_some_and(|it| it.is_terminating()) {
+        if seen.is_some_and(Seen::is_terminating) {
             ending = Some(format!("{} is being deleted: it is made anew when that is done", object.key));
             continue;
         }
-        if object.key.kind == Kind::Secret && object.key.name == names::CREDENTIALS {
-            if seen.is_none() {
-                foundation.push(Step::CreateCredentials(object.clone()));
-                continue;
-            }
+        if object.key.kind == Kind::Secret && object.key.name == names::CREDENTIALS && seen.is_none() {
+            foundation.push(Step::CreateCredentials { object: object.clone(), signing: tenant.auth.signing });
+            continue;
         }
         if is_workload(object, observed) {
             workloads.push(Step::Apply(object.clone()));
@@ -121,7 +137,7 @@ pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed) -> Pla
 /// The next steps of a deletion; with none and nothing to wait for, it is done. The route goes first: the gateway stops
 /// before anything that it serves from. Then the pods, and after them what they need, or with `Delete` everything.
 pub fn plan_deletion(policy: DeletionPolicy, observed: &Observed) -> Plan {
-    let delete = |seen: &crate::cache::Seen, and_pods: bool| Step::Delete {
+    let delete = |seen: &Seen, and_pods: bool| Step::Delete {
         key: seen.key.clone(),
         uid: seen.uid().to_owned(),
         and_pods,
@@ -146,10 +162,9 @@ pub fn plan_deletion(policy: DeletionPolicy, observed: &Observed) -> Plan {
     match policy {
         DeletionPolicy::Delete => {
             let Some(namespace) = observed.namespace() else { return Plan::default() };
-            let claims = ours().filter(|it| it.key.kind == Kind::PersistentVolumeClaim);
-            let steps = claims
-                .chain([namespace_of(observed, namespace)])
-                .filter(|it| !it.is_terminating())
+            let data = |kind: Kind| matches!(kind, Kind::PersistentVolumeClaim | Kind::Namespace);
+            let steps = ours()
+                .filter(|it| data(it.key.kind) && !it.is_terminating())
                 .map(|it| delete(it, false))
                 .collect();
             let waits_for = format!(
@@ -162,22 +177,14 @@ pub fn plan_deletion(policy: DeletionPolicy, observed: &Observed) -> Plan {
         DeletionPolicy::Retain => {
             let Some(namespace) = observed.namespace() else { return Plan::default() };
             let kept = retained(&namespace.key.name);
-            let gone: Vec<_> = ours()
-                .filter(|it| !kept.contains(&it.key) && !it.key.kind.is_kept(&it.key.name))
-                .collect();
+            let gone: Vec<_> =
+                ours().filter(|it| !kept.contains(&it.key) && !it.key.kind.is_kept(&it.key.name)).collect();
             let steps = gone.iter().filter(|it| !it.is_terminating()).map(|it| delete(it, false)).collect();
-            let waits_for = (!gone.is_empty()).then(|| "waits for what is not retained to be gone".to_owned());
+            let waits_for =
+                (!gone.is_empty()).then(|| "waits for what is not retained to be gone".to_owned());
             Plan { steps, waits_for }
         }
     }
-}
-
-fn namespace_of<'a>(
-    observed: &'a Observed,
-    namespace: &crate::cache::Seen,
-) -> &'a std::sync::Arc<crate::cache::Seen> {
-    // It was found a moment ago under this very key.
-    &observed.objects[&namespace.key]
 }
 
 fn credentials_step(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {
@@ -191,7 +198,9 @@ fn credentials_step(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {
 /// Pods, what counts them, and the route: they come after what they need.
 fn is_workload(object: &Object, observed: &Observed) -> bool {
     match object.key.kind {
-        Kind::StatefulSet | Kind::Deployment | Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => true,
+        Kind::StatefulSet | Kind::Deployment | Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => {
+            true
+        }
         Kind::Secret => observed.namespace().is_some_and(|it| it.key.name != object.key.namespace),
         _ => false,
     }
@@ -213,8 +222,8 @@ fn superfluous(desired: &Desired, observed: &Observed) -> Vec<Step> {
 fn scale(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {
     let Replicas::Scaled(scaling) = &tenant.worker.replicas else { return None };
     let deployment = observed.get(Kind::Deployment, names::WORKER)?;
-    let (_, replicas) = observed.worker_pods();
-    (replicas < scaling.min).then(|| Step::Scale { key: deployment.key.clone(), replicas: scaling.min })
+    (observed.worker_replicas() < scaling.min)
+        .then(|| Step::Scale { key: deployment.key.clone(), replicas: scaling.min })
 }
 
 fn grow(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {

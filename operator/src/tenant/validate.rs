@@ -140,7 +140,9 @@ pub enum Behavior {
 pub enum Invalid {
     #[error(transparent)]
     Name(#[from] InvalidTenantName),
-    #[error("the operator has no image for redis.version {version}: choose one of {known}, or give redis.image")]
+    #[error(
+        "the operator has no image for redis.version {version}: choose one of {known}, or give redis.image"
+    )]
     UnknownVersion { version: String, known: String },
     #[error("{field}: {source}")]
     Quantity { field: &'static str, source: InvalidQuantity },
@@ -198,7 +200,8 @@ fn redis(
     }
     let (image, version) = redis_image(spec, settings, provisioned_version)?;
     let defaults = Defaults { cpu: "50m", memory: "256Mi" };
-    let resources = resources(&redis.resources, &defaults, ["redis.resources.cpu", "redis.resources.memory"])?;
+    let resources =
+        resources(&redis.resources, &defaults, ["redis.resources.cpu", "redis.resources.memory"])?;
     let memory = bytes(&resources.memory_limit)
         .map_err(|source| Invalid::Quantity { field: "redis.resources.limits.memory", source })?;
     let storage = if redis.storage.ephemeral {
@@ -281,7 +284,11 @@ fn worker(spec: &TenantSpec, settings: &Settings) -> Result<ValidWorker, Invalid
         },
         replicas,
         concurrency: in_range("worker.concurrency", worker.concurrency.into())?,
-        resources: resources(&worker.resources, &defaults, ["worker.resources.cpu", "worker.resources.memory"])?,
+        resources: resources(
+            &worker.resources,
+            &defaults,
+            ["worker.resources.cpu", "worker.resources.memory"],
+        )?,
     })
 }
 
@@ -296,7 +303,8 @@ fn resources(
     defaults: &Defaults,
     [cpu, memory]: [&'static str; 2],
 ) -> Result<ValidResources, Invalid> {
-    let or_default = |given: &Option<Quantity>, default: &str| given.clone().unwrap_or_else(|| Quantity(default.into()));
+    let or_default =
+        |given: &Option<Quantity>, default: &str| given.clone().unwrap_or_else(|| Quantity(default.into()));
     let memory_limit = amount(memory, &or_default(&given.limits.memory, defaults.memory))?;
     let cpu_limit = given.limits.cpu.as_ref().map(|limit| amount(cpu, limit)).transpose()?;
     let cpu_request = match (&given.requests.cpu, &cpu_limit) {
@@ -361,7 +369,9 @@ mod tests {
         assert_eq!(tenant.redis.resources.memory_request, tenant.redis.resources.memory_limit);
         assert_eq!(tenant.redis.storage, Storage::Volume { size: Quantity("1Gi".into()), class: None });
         assert_eq!(tenant.auth.refresh_token_ttl, Duration::from_hours(168));
-        assert!(matches!(tenant.worker.replicas, Replicas::Scaled(scaling) if (scaling.min, scaling.max) == (1, 10)));
+        assert!(
+            matches!(tenant.worker.replicas, Replicas::Scaled(scaling) if (scaling.min, scaling.max) == (1, 10))
+        );
     }
 
     #[test]
@@ -375,7 +385,8 @@ mod tests {
     #[test]
     fn a_tenant_without_a_version_stays_on_the_one_it_has() {
         let tenant = crate::fixtures::tenant(json!({}));
-        let version = |provisioned| validate(&tenant, &crate::fixtures::settings(), provisioned).unwrap().redis.version;
+        let version =
+            |provisioned| validate(&tenant, &crate::fixtures::settings(), provisioned).unwrap().redis.version;
         assert_eq!(version(Some("7.0")), "7.0");
         assert_eq!(version(Some("6.2")), "7.2", "a version that is no longer offered");
         assert_eq!(version(None), "7.2");
@@ -389,7 +400,11 @@ mod tests {
             ("redis@sha256:0123", "sha256-0123"),
             ("redis:7.4@sha256:0123", "7.4"),
         ] {
-            assert_eq!(valid(json!({ "redis": { "image": image } })).unwrap().redis.version, version, "{image}");
+            assert_eq!(
+                valid(json!({ "redis": { "image": image } })).unwrap().redis.version,
+                version,
+                "{image}"
+            );
         }
     }
 

@@ -67,7 +67,8 @@ pub(super) fn redis_conf(redis: &ValidRedis) -> String {
     });
     for (name, value) in &redis.config {
         // Later lines win. Writing into a String cannot fail.
-        let _ = if value.is_empty() { writeln!(text, "{name} \"\"") } else { writeln!(text, "{name} {value}") };
+        let _ =
+            if value.is_empty() { writeln!(text, "{name} \"\"") } else { writeln!(text, "{name} {value}") };
     }
     text
 }

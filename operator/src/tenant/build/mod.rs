@@ -25,7 +25,7 @@ use super::{
     names,
     validate::{Storage, ValidTenant},
 };
-use crate::{cache::Key, kinds::Kind, settings::Settings};
+use crate::{cache::Key, hex::hex, kinds::Kind, settings::Settings};
 
 pub use namespace::TENANT_ANNOTATION;
 
@@ -50,7 +50,7 @@ pub struct Known<'a> {
     pub tenant: &'a ValidTenant,
     pub settings: &'a Settings,
     pub credentials: Option<&'a Credentials>,
-    /// ClusterIP of the Service `redis`.
+    /// Address of the Service `redis`.
     pub redis_ip: Option<&'a str>,
     /// `spec.volumeClaimTemplates` of the StatefulSet that is there: they cannot be changed.
     pub claim_templates: Option<&'a Value>,
@@ -98,7 +98,11 @@ pub fn retained(namespace: &str) -> Vec<Key> {
 
 /// `host:port`; an IPv6 address in brackets.
 fn redis_address(ip: &str) -> String {
-    if ip.contains(':') { format!("[{ip}]:{}", names::REDIS_PORT) } else { format!("{ip}:{}", names::REDIS_PORT) }
+    if ip.contains(':') {
+        format!("[{ip}]:{}", names::REDIS_PORT)
+    } else {
+        format!("{ip}:{}", names::REDIS_PORT)
+    }
 }
 
 /// Metadata of an object that goes with its Tenant.
@@ -151,7 +155,7 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         digest.update(part.len().to_be_bytes());
         digest.update(part);
     }
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize()[..8])
 }
 
 /// The size that the first volume claim ought to have.

@@ -29,7 +29,10 @@ pub(super) fn default_deny(tenant: &ValidTenant) -> Object {
 /// Redis is reached by the gateway, the tenant's own worker and the peers of the spec; it reaches nobody.
 pub(super) fn redis(tenant: &ValidTenant, settings: &Settings) -> Object {
     let gateway = NetworkPolicyPeer {
-        namespace_selector: Some(labels([("kubernetes.io/metadata.name", settings.gateway_namespace.as_str())])),
+        namespace_selector: Some(labels([(
+            "kubernetes.io/metadata.name",
+            settings.gateway_namespace.as_str(),
+        )])),
         pod_selector: Some(labels([
             (names::NAME_LABEL, names::APPLICATION),
             (names::COMPONENT_LABEL, "gateway"),

@@ -27,7 +27,10 @@ pub(super) fn spec(component: &str) -> PodSpec {
             run_as_group: Some(USER),
             fs_group: Some(USER),
             fs_group_change_policy: Some("OnRootMismatch".into()),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".into(),
+                ..SeccompProfile::default()
+            }),
             ..PodSecurityContext::default()
         }),
         ..PodSpec::default()
@@ -44,7 +47,8 @@ pub(super) fn container_security() -> SecurityContext {
 }
 
 pub(super) fn resources(resources: &ValidResources) -> ResourceRequirements {
-    let mut limits: BTreeMap<String, Quantity> = [("memory".to_owned(), resources.memory_limit.clone())].into();
+    let mut limits: BTreeMap<String, Quantity> =
+        [("memory".to_owned(), resources.memory_limit.clone())].into();
     if let Some(cpu) = &resources.cpu_limit {
         limits.insert("cpu".into(), cpu.clone());
     }

@@ -1,4 +1,4 @@
-//! PodDisruptionBudgets: at most one pod of a component is away on purpose. A drain is never blocked by a tenant that
+//! Of a component, at most one pod is away on purpose. A drain is never blocked by a tenant that
 //! has only one pod: such a tenant has chosen to be away for that moment.
 
 use k8s_openapi::{

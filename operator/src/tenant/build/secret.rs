@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Object, object, owned, unowned};
 use crate::{
+    hex::hex,
     kinds::Kind,
     tenant::{credentials::Credentials, names, validate::ValidTenant},
 };
@@ -17,10 +18,10 @@ pub(super) const USERS_FILE: &str = "users.acl";
 /// What each user may do: the same as `keystead_kv::acl`, which says why; a test holds the two together.
 pub(super) const GATEWAY_RULES: &str = "~kv:* ~auth:* ~jobs:* &jobs:* -@all +hello +ping +evalsha +script|load \
 +get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hincrby +expire +pexpire +pexpireat +pttl +time \
-+zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +info";
++persist +sadd +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +info";
 pub(super) const WORKER_RULES: &str = "~kv:* ~jobs:* &jobs:* -@all +hello +ping +evalsha +script|load \
 +get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hincrby +expire +pexpire +pexpireat +pttl +time \
-+zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +subscribe +unsubscribe +info";
++persist +sadd +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +subscribe +unsubscribe +info";
 pub(super) const MONITOR_RULES: &str = "resetkeys resetchannels -@all +ping +info";
 
 /// The Secret `credentials` without its contents: they are generated once, and then only read. It has no owner: with
@@ -45,7 +46,7 @@ pub(super) fn redis_users(tenant: &ValidTenant, credentials: &Credentials) -> Ob
 pub(super) fn users(credentials: &Credentials) -> String {
     let user = |name: &str, password: &SecretText, rules: &str| {
         let digest = Sha256::digest(password.expose().as_bytes());
-        let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&digest);
         format!("user {name} on #{hash} {rules}\n")
     };
     [

@@ -65,7 +65,9 @@ pub(super) fn build(
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(names::labels(&tenant.name, Some(names::REDIS))),
-                    annotations: Some([(names::CONFIG_ANNOTATION.into(), config(tenant, credentials))].into()),
+                    annotations: Some(
+                        [(names::CONFIG_ANNOTATION.into(), config(tenant, credentials))].into(),
+                    ),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(template(tenant)),
@@ -77,7 +79,8 @@ pub(super) fn build(
     };
     // Maps with string keys, lists and scalars: this cannot fail.
     let mut body = serde_json::to_value(&set).unwrap_or_default();
-    if let (Some(existing), Storage::Volume { .. }) = (existing_claims.and_then(Value::as_array), &tenant.redis.storage)
+    if let (Some(existing), Storage::Volume { .. }) =
+        (existing_claims.and_then(Value::as_array), &tenant.redis.storage)
     {
         // They cannot be changed. A larger volume is had by growing the claim itself.
         let kept = existing.iter().map(|claim| {

@@ -63,8 +63,12 @@ impl World {
     fn carry_out(&mut self, step: Step) {
         self.done.push(match &step {
             Step::Delete { key, .. } => format!("delete {key}"),
-            Step::Scale { key, .. } | Step::Grow { key, .. } | Step::CompleteCredentials { key, .. } => key.to_string(),
-            Step::CreateNamespace(object) | Step::CreateCredentials(object) | Step::Apply(object) => object.key.to_string(),
+            Step::Scale { key, .. } | Step::Grow { key, .. } | Step::CompleteCredentials { key, .. } => {
+                key.to_string()
+            }
+            Step::CreateNamespace(object) | Step::CreateCredentials { object, .. } | Step::Apply(object) => {
+                object.key.to_string()
+            }
         });
         match step {
             Step::CreateNamespace(object) | Step::Apply(object) => {
@@ -79,10 +83,10 @@ impl World {
                 }
                 self.put(object.key.kind, body);
             }
-            Step::CreateCredentials(object) => {
+            Step::CreateCredentials { object, signing } => {
                 assert!(!self.objects.contains_key(&object.key), "credentials are never made twice");
                 let mut body = object.body;
-                body["data"] = data(&missing(&credentials::Contents::new(), self.tenant.auth.signing).unwrap());
+                body["data"] = data(&missing(&credentials::Contents::new(), signing).unwrap());
                 self.put(Kind::Secret, body);
             }
             Step::CompleteCredentials { key, signing } => {
@@ -252,7 +256,10 @@ fn a_deletion_takes_the_route_first_and_leaves_nothing() {
     world.done.clear();
     world.delete(DeletionPolicy::Delete);
     assert_eq!(world.done[0], "delete Secret front/route-shop");
-    assert!(world.position("delete StatefulSet tenant-shop/redis") < world.position("delete Namespace tenant-shop"));
+    assert!(
+        world.position("delete StatefulSet tenant-shop/redis")
+            < world.position("delete Namespace tenant-shop")
+    );
     assert!(world.objects.is_empty());
 }
 
