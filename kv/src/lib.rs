@@ -8,7 +8,9 @@ pub mod acl;
 mod connection;
 mod entry;
 mod error;
+pub mod json;
 pub mod limits;
+pub mod queue;
 
 mod script;
 mod store;

@@ -40,4 +40,9 @@ scripts! {
     LIST = "list.lua";
     ACCOUNT_CREATE = "account_create.lua";
     REFRESH_ROTATE = "refresh_rotate.lua";
+    JOB_ENQUEUE = "queue/lib.lua" "queue/enqueue.lua";
+    JOB_FETCH = "queue/lib.lua" "queue/fetch.lua";
+    JOB_FINISH = "queue/lib.lua" "queue/finish.lua";
+    JOB_CANCEL = "queue/lib.lua" "queue/cancel.lua";
+    JOB_RETRY = "queue/lib.lua" "queue/retry.lua";
 }

@@ -241,18 +241,19 @@ impl Store {
                 return Err(Error::Refused("an unexpected answer of list.lua".into()));
             };
             listing.total = total.unsigned_abs();
-            let mut last = None;
+            let (mut last, mut seen) = (None, 0);
             while let (Some(Value::BulkString(key)), Some(Value::BulkString(bytes))) =
                 (answer.next(), answer.next())
             {
                 let key = String::from_utf8(key).map_err(|_| crate::entry::Corrupt::Malformed)?;
                 last = Some(key.clone());
+                seen += 1;
                 // Expired between the sweep and now.
                 if !bytes.is_empty() {
                     listing.items.push((key, decode(bytes)?));
                 }
             }
-            left -= stretch;
+            left -= stretch.min(seen);
             listing.next_after = last.clone().filter(|_| next >= 0);
             match last {
                 Some(key) if next >= 0 => (how, from) = (b"after", key.into_bytes()),

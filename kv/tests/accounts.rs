@@ -1,4 +1,5 @@
 //! Accounts and refresh tokens on a real Redis.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed step ends the test")]
 
 use std::time::Duration;
 

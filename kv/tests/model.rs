@@ -1,4 +1,5 @@
 //! Any sequence of operations on a real Redis equals a simple model in memory; time is real.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed step ends the test")]
 
 use std::{
     collections::BTreeMap,

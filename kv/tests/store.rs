@@ -1,4 +1,5 @@
 //! The store on a real Redis, as the ACL user that the gateway is.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed step ends the test")]
 
 use std::{
     collections::BTreeMap,

@@ -7,10 +7,11 @@ use axum::{
     http::{HeaderMap, header},
 };
 use bytes::Bytes;
+use keystead_kv::json::is_json;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    http_text::{header_text, is_json},
+    http_text::header_text,
     problem::{Code, Problem},
 };
 
@@ -36,7 +37,8 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
 }
 
 fn is_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+    std::error::Error::source(error)
+        .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
 pub(super) fn needs_json(headers: &HeaderMap) -> Result<(), Problem> {

@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod health;
+mod jobs;
 mod kv;
 
 use std::sync::Arc;
@@ -27,6 +28,10 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         ("/kv/{key}", get(kv::read).put(kv::write).delete(kv::remove)),
         ("/kv/{key}/exists", get(kv::exists)),
         ("/kv/{key}/ttl", get(kv::ttl)),
+        ("/jobs", get(jobs::list).post(jobs::create)),
+        ("/jobs/{id}", get(jobs::read).delete(jobs::cancel)),
+        ("/jobs/{id}/result", get(jobs::result)),
+        ("/jobs/{id}/retry", post(jobs::retry)),
     ];
     let mut router = Router::new()
         .route("/health", get(health::live))

@@ -8,7 +8,7 @@ use std::sync::{
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use keystead_kv::{ConnectOptions, Connection, Store, accounts::Accounts};
+use keystead_kv::{ConnectOptions, Connection, Store, accounts::Accounts, queue::Queue};
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 
 use crate::problem::{Code, Problem};
@@ -72,13 +72,12 @@ impl Tenant {
             Some(old) => old.keys.clone(),
             None => Arc::new(Keys::from_auth(&route.auth)?),
         };
-        let connection = match old.filter(|old| old.route.redis == route.redis) {
-            Some(old) => old.connection.clone(),
-            None => {
-                let redis = &route.redis;
-                let (username, password) = (redis.username.clone(), redis.password.clone());
-                Connection::open(ConnectOptions::new(redis.endpoint.clone(), username, password))?
-            }
+        let connection = if let Some(old) = old.filter(|old| old.route.redis == route.redis) {
+            old.connection.clone()
+        } else {
+            let redis = &route.redis;
+            let (username, password) = (redis.username.clone(), redis.password.clone());
+            Connection::open(ConnectOptions::new(redis.endpoint.clone(), username, password))?
         };
         let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
         Ok(Arc::new(Self { route, keys, connection, in_flight }))
@@ -94,6 +93,10 @@ impl Tenant {
 
     pub(crate) fn store(&self) -> Store {
         Store::new(self.connection.clone())
+    }
+
+    pub(crate) fn queue(&self) -> Queue {
+        Queue::new(self.connection.clone())
     }
 
     pub(crate) fn accounts(&self) -> Accounts {

@@ -76,6 +76,6 @@ fn named_tenant(gateway: &Gateway, path: Option<&str>, body: Option<&str>) -> Re
     };
     gateway
         .table
-        .get(&name)
+        .get(name)
         .ok_or_else(|| Problem::new(Code::TenantUnknown, "no tenant of this name is served here"))
 }

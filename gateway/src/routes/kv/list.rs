@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use keystead_kv::{JSON, Select};
+use keystead_kv::{JSON, Select, json::push_item};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,7 +17,6 @@ use super::counted;
 use crate::{
     Gateway,
     auth::{Caller, Scope},
-    http_text::push_item,
     problem::{Code, Problem},
 };
 

@@ -8,13 +8,13 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use keystead_kv::JSON;
+use keystead_kv::{JSON, json::entry_json};
 
 use super::{Keyed, counted, not_found};
 use crate::{
     Gateway,
     auth::Scope,
-    http_text::{Tags, entry_json, etag, wants_bytes},
+    http_text::{Tags, etag, wants_bytes},
     problem::Problem,
 };
 

@@ -8,13 +8,17 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use keystead_kv::{Entry, JSON, Metadata, Outcome, Put, Written, limits::check_content_type};
+use keystead_kv::{
+    Entry, JSON, Metadata, Outcome, Put, Written,
+    json::{entry_json, is_json},
+    limits::check_content_type,
+};
 
 use super::{Fields, Keyed, body_limit, condition, condition_failed, json_put, put, store};
 use crate::{
     Gateway,
     auth::Scope,
-    http_text::{Tags, entry_json, etag, header_text, is_json},
+    http_text::{Tags, etag, header_text},
     problem::{Code, Problem},
     routes::body,
 };

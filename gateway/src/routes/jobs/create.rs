@@ -1,0 +1,76 @@
+//! `POST /jobs`: a job for the tenant's worker; a kind or a payload that no worker can do is refused here.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::Request,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use jiff::Timestamp;
+use keystead_kv::queue::{MAX_DELAY_SECONDS, MAX_PAYLOAD_BYTES, NewJob, When, kinds::Work};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    auth::{Caller, Scope},
+    problem::{Code, Problem},
+    routes::body,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    kind: String,
+    payload: Option<Box<RawValue>>,
+    /// RFC 3339.
+    run_at: Option<String>,
+    /// Seconds.
+    delay: Option<u64>,
+    max_attempts: Option<u32>,
+    priority: Option<u8>,
+}
+
+pub(crate) async fn create(caller: Caller, request: Request) -> Result<Response, Problem> {
+    caller.needs(Scope::JobsWrite)?;
+    let (parts, content) = request.into_parts();
+    let fields: Fields = body::json(&parts.headers, content).await?;
+    let job = job(fields)?;
+    let queued = caller.tenant.queue().enqueue(&job).await?;
+    let location = format!("/t/{}/api/v1/jobs/{}", caller.tenant.name(), queued.id);
+    let answer = Json(json!({"id": queued.id, "status": queued.status}));
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], answer).into_response())
+}
+
+fn job(fields: Fields) -> Result<NewJob, Problem> {
+    let invalid = |detail: String| Problem::new(Code::Invalid, detail);
+    let payload = fields.payload.map_or_else(|| "null".to_owned(), |payload| payload.get().to_owned());
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(Problem::new(
+            Code::TooLarge,
+            format!("the payload has more than {MAX_PAYLOAD_BYTES} bytes"),
+        ));
+    }
+    Work::parse(&fields.kind, &payload).map_err(|error| invalid(error.to_string()))?;
+    let when = match (fields.run_at, fields.delay) {
+        (Some(_), Some(_)) => return Err(invalid("`run_at` and `delay` exclude each other".into())),
+        (None, None) => When::Now,
+        (None, Some(seconds)) if seconds <= MAX_DELAY_SECONDS => When::After(Duration::from_secs(seconds)),
+        (None, Some(_)) => return Err(invalid(format!("delay: at most {MAX_DELAY_SECONDS} s (a year)"))),
+        (Some(time), None) => {
+            let wrong = || invalid("run_at: a time such as 2030-01-31T12:00:00Z".into());
+            let time: Timestamp = time.parse().map_err(|_| wrong())?;
+            When::At(u64::try_from(time.as_millisecond()).map_err(|_| wrong())?)
+        }
+    };
+    let priority = fields.priority.unwrap_or(5);
+    if priority > 9 {
+        return Err(invalid("priority: 0 to 9, higher first".into()));
+    }
+    let max_attempts = fields.max_attempts.unwrap_or(5);
+    if !(1..=25).contains(&max_attempts) {
+        return Err(invalid("max_attempts: 1 to 25".into()));
+    }
+    Ok(NewJob { kind: fields.kind, payload, priority, when, max_attempts })
+}

@@ -1,0 +1,52 @@
+//! Jobs: queued here, run by the tenant's own worker.
+
+mod change;
+mod create;
+mod read;
+
+use jiff::Timestamp;
+use keystead_kv::queue::{Changed, Job};
+use serde_json::{Value, json};
+
+use crate::problem::{Code, Problem};
+
+pub(super) use change::{cancel, retry};
+pub(super) use create::create;
+pub(super) use read::{list, read, result};
+
+fn not_found() -> Problem {
+    Problem::new(Code::JobNotFound, "there is no such job, or it ended more than 7 days ago")
+}
+
+/// A job as the API shows it.
+fn job_json(job: &Job) -> Value {
+    json!({
+        "id": job.id,
+        "kind": job.kind,
+        "payload": job.payload,
+        "status": job.status,
+        "priority": job.priority,
+        "attempts": job.attempts,
+        "max_attempts": job.max_attempts,
+        "run_at": time(Some(job.run_at)),
+        "created_at": time(Some(job.created_at)),
+        "started_at": time(job.started_at),
+        "finished_at": time(job.finished_at),
+        "error": job.error,
+        "result": job.result,
+    })
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+fn time(milliseconds: Option<u64>) -> Option<String> {
+    let time = Timestamp::from_millisecond(i64::try_from(milliseconds?).ok()?).ok()?;
+    Some(format!("{time:.3}"))
+}
+
+fn changed(changed: Changed, wrong_state: &'static str) -> Result<(), Problem> {
+    match changed {
+        Changed::Done => Ok(()),
+        Changed::WrongState => Err(Problem::new(Code::JobState, wrong_state)),
+        Changed::Unknown => Err(not_found()),
+    }
+}

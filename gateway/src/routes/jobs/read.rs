@@ -1,0 +1,72 @@
+//! `GET /jobs`, `/jobs/{id}` and `/jobs/{id}/result`.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, Query, rejection::QueryRejection},
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{job_json, not_found};
+use crate::{
+    auth::{Caller, Scope},
+    problem::{Code, Problem},
+};
+
+#[derive(Deserialize)]
+pub(crate) struct Id {
+    pub(super) id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    page: Option<u64>,
+    page_size: Option<u64>,
+}
+
+pub(crate) async fn read(caller: Caller, Path(Id { id }): Path<Id>) -> Result<Response, Problem> {
+    caller.needs(Scope::JobsRead)?;
+    let job = caller.tenant.queue().get(&id).await?.ok_or_else(not_found)?;
+    Ok(Json(job_json(&job)).into_response())
+}
+
+/// The bytes that the job has left, as its `result.content_type` says.
+pub(crate) async fn result(caller: Caller, Path(Id { id }): Path<Id>) -> Result<Response, Problem> {
+    caller.needs(Scope::JobsRead)?;
+    let queue = caller.tenant.queue();
+    let job = queue.get(&id).await?.ok_or_else(not_found)?;
+    let bytes = queue.result(&id).await?;
+    let bytes = bytes.ok_or_else(|| Problem::new(Code::JobNotFound, "the job has left no bytes"))?;
+    let described: Option<Value> = job.result.and_then(|result| serde_json::from_str(result.get()).ok());
+    let content_type = described.as_ref().and_then(|result| result["content_type"].as_str());
+    let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
+    let headers =
+        [(header::CONTENT_TYPE, content_type), (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned())];
+    Ok((headers, Body::from(bytes)).into_response())
+}
+
+/// The newest first.
+pub(crate) async fn list(
+    caller: Caller,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, Problem> {
+    caller.needs(Scope::JobsRead)?;
+    let Query(page) =
+        page.map_err(|rejection| Problem::new(Code::Invalid, format!("the query: {rejection}")))?;
+    let (number, size) = (page.page.unwrap_or(1), page.page_size.unwrap_or(50));
+    if number == 0 || number > 1_000_000_000 || size == 0 || size > 100 {
+        return Err(Problem::new(Code::Invalid, "page: a number from 1; page_size: 1 to 100"));
+    }
+    let queue = caller.tenant.queue();
+    let (total, ids) = queue.list((number - 1) * size, size).await?;
+    let mut items = Vec::with_capacity(ids.len());
+    for id in ids {
+        items.extend(queue.get(&id).await?.as_ref().map(job_json));
+    }
+    let answer = json!({"items": items, "total": total, "page": number, "page_size": size});
+    Ok(Json(answer).into_response())
+}

@@ -1,0 +1,95 @@
+//! Entries as JSON, around the text of the value itself: numbers and blanks stay as they were written.
+
+use std::{borrow::Cow, fmt::Write as _, time::SystemTime};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+
+use crate::entry::{Entry, JSON, Metadata};
+
+/// Whether a content type is JSON's.
+pub fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    essence.eq_ignore_ascii_case(JSON)
+}
+
+/// RFC 3339 in UTC, to the microsecond.
+fn rfc3339(microseconds: u64) -> String {
+    i64::try_from(microseconds)
+        .ok()
+        .and_then(|us| Timestamp::from_microsecond(us).ok())
+        .map_or_else(String::new, |time| format!("{time:.6}"))
+}
+
+/// Seconds left, rounded up; none: never expires.
+fn seconds_left(metadata: &Metadata) -> Option<u64> {
+    let now =
+        SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    metadata.expires.map(|expires| expires.saturating_sub(now).div_ceil(1000))
+}
+
+/// An entry as JSON, around the value's own text.
+pub fn entry_json(key: &str, entry: &Entry) -> String {
+    let value = json_value(entry);
+    let mut json = String::with_capacity(value.len() + key.len() + 256);
+    json.push_str("{\"key\":");
+    push_string(&mut json, key);
+    json.push_str(",\"value\":");
+    json.push_str(&value);
+    json.push_str(",\"metadata\":");
+    push_metadata(&mut json, &entry.metadata);
+    json.push('}');
+    json
+}
+
+/// A key and its metadata as JSON, as lists have it.
+pub fn push_item(json: &mut String, key: &str, metadata: &Metadata) {
+    json.push_str("{\"key\":");
+    push_string(json, key);
+    json.push_str(",\"metadata\":");
+    push_metadata(json, metadata);
+    json.push('}');
+}
+
+/// JSON as it was written; other text as a string; other bytes as base64.
+fn json_value(entry: &Entry) -> Cow<'_, str> {
+    match std::str::from_utf8(&entry.value) {
+        Ok(text) if is_json(&entry.metadata.content_type) => Cow::Borrowed(text),
+        Ok(text) => {
+            let mut json = String::with_capacity(text.len() + 2);
+            push_string(&mut json, text);
+            Cow::Owned(json)
+        }
+        Err(_) => Cow::Owned(format!("{{\"$base64\":\"{}\"}}", BASE64_STANDARD.encode(&entry.value))),
+    }
+}
+
+fn push_metadata(json: &mut String, metadata: &Metadata) {
+    let _ = write!(json, "{{\"version\":{},\"ttl\":", metadata.version);
+    match seconds_left(metadata) {
+        Some(seconds) => {
+            let _ = write!(json, "{seconds}");
+        }
+        None => json.push_str("null"),
+    }
+    json.push_str(",\"tags\":{");
+    for (index, (name, value)) in metadata.tags.iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        push_string(json, name);
+        json.push(':');
+        push_string(json, value);
+    }
+    let _ = write!(
+        json,
+        "}},\"created_at\":\"{}\",\"updated_at\":\"{}\"}}",
+        rfc3339(metadata.created),
+        rfc3339(metadata.updated)
+    );
+}
+
+/// A JSON string; writing one cannot fail.
+fn push_string(json: &mut String, text: &str) {
+    json.push_str(&serde_json::to_string(text).unwrap_or_default());
+}

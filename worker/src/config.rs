@@ -1,0 +1,62 @@
+//! The worker's flags; each can come from the environment.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, ValueEnum};
+use keystead_route::TenantName;
+use tracing_subscriber::EnvFilter;
+
+/// Runs one tenant's jobs.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Arguments {
+    /// The tenant whose jobs these are.
+    #[arg(long, env = "KEYSTEAD_TENANT")]
+    pub(crate) tenant: TenantName,
+    /// `host:port` of the tenant's Redis.
+    #[arg(long, env = "KEYSTEAD_REDIS_ADDRESS")]
+    pub(crate) redis_address: String,
+    /// ACL user; none for a Redis without users.
+    #[arg(long, env = "KEYSTEAD_REDIS_USERNAME")]
+    pub(crate) redis_username: Option<String>,
+    /// File with the user's password.
+    #[arg(long, env = "KEYSTEAD_REDIS_PASSWORD_FILE")]
+    pub(crate) redis_password_file: Option<PathBuf>,
+    /// Jobs at a time.
+    #[arg(long, env = "KEYSTEAD_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) concurrency: u32,
+    /// Address of /health/live, /health/ready and /metrics.
+    #[arg(long, env = "KEYSTEAD_LISTEN", default_value = "0.0.0.0:9090")]
+    pub(crate) listen: SocketAddr,
+    /// Largest result of a job, in bytes: what is larger ends the job.
+    #[arg(long, env = "KEYSTEAD_MAX_RESULT_BYTES", default_value_t = 8 * 1024 * 1024)]
+    pub(crate) max_result_bytes: usize,
+    /// Seconds between two sweeps of expired keys, however many workers there are.
+    #[arg(long, env = "KEYSTEAD_SWEEP_EVERY", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) sweep_every: u64,
+    /// Seconds that running jobs get when the process is asked to end; the rest goes back to the queue.
+    #[arg(long, env = "KEYSTEAD_SHUTDOWN_GRACE", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(crate) shutdown_grace: u64,
+    /// What to log: `info`, `debug`, or a filter such as `keystead_worker=debug,warn`.
+    #[arg(long, env = "KEYSTEAD_LOG", default_value = "info")]
+    pub(crate) log: String,
+    #[arg(long, env = "KEYSTEAD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Json,
+    Text,
+}
+
+/// Begins logging to standard error.
+pub(crate) fn init_logs(filter: &str, format: LogFormat) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter:?}: {error}"))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+        LogFormat::Text => logs.init(),
+    }
+    Ok(())
+}

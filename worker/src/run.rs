@@ -1,0 +1,229 @@
+//! The loops: jobs are claimed as places become free, run, and ended; the lease is renewed meanwhile.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use apalis::prelude::{Data, WorkerBuilder};
+use futures::FutureExt as _;
+use keystead_kv::{
+    Store,
+    queue::{Claim, Claims, Ending, Queue, Wake, kinds::Work},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    LEASE,
+    backend::Source,
+    health::Health,
+    kinds::{self, Failure},
+};
+
+/// How often scheduled jobs are looked for where nobody calls.
+const POLL: Duration = Duration::from_secs(1);
+
+/// A claim and the place that it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    claim: Claim,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+/// What every job needs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    store: Store,
+    claims: Claims,
+    health: Health,
+    max_result_bytes: usize,
+    /// Claimed and not ended: what is left here when the grace is over goes back.
+    open: Mutex<HashMap<String, Claim>>,
+}
+
+impl Shared {
+    pub(crate) fn new(store: Store, claims: Claims, health: Health, max_result_bytes: usize) -> Self {
+        Self { store, claims, health, max_result_bytes, open: Mutex::default() }
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<String, Claim>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Works until `stopped`, then lets running jobs end for `grace` and gives the rest back.
+pub(crate) async fn work(
+    queue: Queue,
+    shared: Arc<Shared>,
+    concurrency: u32,
+    stopped: watch::Receiver<bool>,
+    grace: Duration,
+) -> Result<(), String> {
+    let (sender, receiver) = mpsc::channel(concurrency as usize);
+    let renewal = tokio::spawn(renew(shared.clone()));
+    let fetching = tokio::spawn(fetch(queue, shared.clone(), concurrency, sender, stopped.clone()));
+    let worker = WorkerBuilder::new("jobs").backend(Source::new(receiver)).data(shared.clone()).build(handle);
+    let mut stop = stopped;
+    let ended = tokio::select! {
+        ended = worker.run() => ended,
+        () = async {
+            let _ = stop.wait_for(|stop| *stop).await;
+            sleep(grace).await;
+        } => Ok(()),
+    };
+    fetching.abort();
+    let left: Vec<Claim> = shared.open().drain().map(|(_, claim)| claim).collect();
+    for claim in left {
+        tracing::warn!(job = claim.id, "given back: the grace is over");
+        if let Err(error) = shared.claims.end(&claim, &Ending::Released).await {
+            tracing::warn!(job = claim.id, %error, "not given back: its lease will run out");
+        }
+    }
+    renewal.abort();
+    ended.map_err(|error| format!("the worker failed: {error}"))
+}
+
+async fn renew(shared: Arc<Shared>) {
+    loop {
+        sleep(LEASE / 3).await;
+        if let Err(error) = shared.claims.renew().await {
+            tracing::warn!(%error, "the lease is not renewed");
+        }
+    }
+}
+
+/// Claims as many jobs as there are places, whenever somebody calls or a second has passed.
+async fn fetch(
+    queue: Queue,
+    shared: Arc<Shared>,
+    concurrency: u32,
+    sender: mpsc::Sender<Claimed>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(concurrency as usize));
+    let mut wake: Option<Wake> = None;
+    let mut pause = Duration::ZERO;
+    while !*stopped.borrow() {
+        if wake.is_none() {
+            wake = Wake::subscribe(&queue).await.ok();
+        }
+        // One place is waited for; what else is free comes along.
+        let Ok(first) = places.clone().acquire_owned().await else { return };
+        if *stopped.borrow() {
+            return;
+        }
+        let mut free = vec![first];
+        while free.len() < 100
+            && let Ok(place) = places.clone().try_acquire_owned()
+        {
+            free.push(place);
+        }
+        let limit = u32::try_from(free.len()).unwrap_or(100);
+        let left = match shared.claims.fetch(limit).await {
+            Ok((claims, left)) => {
+                shared.health.set_ready(true);
+                pause = Duration::ZERO;
+                for (claim, place) in claims.into_iter().zip(free) {
+                    shared.open().insert(claim.id.clone(), claim.clone());
+                    if sender.send(Claimed { claim, _place: Arc::new(place) }).await.is_err() {
+                        return;
+                    }
+                }
+                left
+            }
+            Err(error) => {
+                drop(free);
+                shared.health.set_ready(false);
+                tracing::warn!(%error, "no jobs can be fetched");
+                pause = (pause * 2).clamp(Duration::from_millis(100), Duration::from_secs(2));
+                wake = None;
+                0
+            }
+        };
+        if left > 0 {
+            continue;
+        }
+        let rest = if pause.is_zero() { POLL } else { jittered(pause) };
+        let called = async {
+            match &mut wake {
+                Some(wake) => wake.wait().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            called = timeout(rest, called) => {
+                // Subscribed anew where the connection is gone.
+                if called == Ok(false) {
+                    wake = None;
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+/// Runs one attempt and ends it in the queue, whatever happens in it.
+async fn handle(claimed: Claimed, shared: Data<Arc<Shared>>) {
+    let shared = shared.0;
+    let claim = claimed.claim.clone();
+    let started = Instant::now();
+    tracing::info!(job = claim.id, kind = claim.kind, attempt = claim.attempt, "begun");
+    let attempt = AssertUnwindSafe(attempt(&claim, &shared)).catch_unwind().await;
+    let (ending, status) = match attempt {
+        Ok(Ok(output)) => (Ending::Succeeded { result: output.result, bytes: output.bytes }, "success"),
+        Ok(Err(Failure::Permanent(error))) => (Ending::Dead { error }, "dead"),
+        Ok(Err(Failure::Transient(error))) => (failed(&claim, error), "failure"),
+        Err(_) => (failed(&claim, "the handler panicked: see the worker's log".into()), "failure"),
+    };
+    let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(job = claim.id, kind = claim.kind, status, milliseconds, "ended");
+    shared.health.count(&claim.kind, status);
+    end(&shared, &claim, &ending).await;
+    shared.open().remove(&claim.id);
+}
+
+async fn attempt(claim: &Claim, shared: &Shared) -> Result<kinds::Output, Failure> {
+    let work =
+        Work::parse(&claim.kind, &claim.payload).map_err(|error| Failure::Permanent(error.to_string()))?;
+    kinds::run(work, &shared.store, shared.max_result_bytes).await
+}
+
+/// Tells the queue, for as long as the lease can hold: what it does not hear is done again.
+async fn end(shared: &Shared, claim: &Claim, ending: &Ending) {
+    let mut pause = Duration::from_millis(100);
+    let started = Instant::now();
+    loop {
+        match shared.claims.end(claim, ending).await {
+            Ok(true) => return,
+            Ok(false) => {
+                tracing::warn!(job = claim.id, "the lease had run out: somebody else has the job");
+                return;
+            }
+            Err(error) if started.elapsed() < LEASE => {
+                tracing::warn!(job = claim.id, %error, "the end is not recorded yet");
+                sleep(jittered(pause)).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            Err(error) => {
+                tracing::error!(job = claim.id, %error, "the end is not recorded: the job will run again");
+                return;
+            }
+        }
+    }
+}
+
+/// Again after 1, 2, 4 … seconds, an hour at most, and a little more so that not all come at once.
+fn failed(claim: &Claim, error: String) -> Ending {
+    let seconds = 1_u64 << claim.attempt.saturating_sub(1).min(12);
+    Ending::Failed { error, retry_after: jittered(Duration::from_secs(seconds.min(3600))) }
+}
+
+fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(1.0 + rand::random::<f64>() / 4.0)
+}
