@@ -15,7 +15,7 @@ pub struct WorkerSpec {
     pub replicas: i32,
     /// Jobs that one pod runs at the same time.
     #[serde(default = "concurrency")]
-    #[schemars(range(min = 1, max = 1024))]
+    #[schemars(range(min = 1, max = 1000))]
     pub concurrency: i32,
     /// A worker of your own that speaks the documented queue; its own entrypoint is run. The operator's when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,207 @@
+//! From a Tenant to everything that it is made of, and what is said on the way.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Cluster, FRONT, eventually, has_nodes, manifest},
+    operator::Operator,
+};
+
+#[tokio::test]
+async fn a_tenant_becomes_all_that_it_is_made_of_and_a_second_apply_changes_nothing() {
+    let Some(cluster) = Cluster::connect().await else { return };
+    let operator = Operator::leading(&cluster, "one").await;
+    let name = "kst-whole";
+    let text = manifest(name, &json!({})).to_string();
+    let (done, said) = cluster.kubectl(&["apply", "-f", "-"], &text);
+    assert!(done && said.contains("created"), "{said}");
+    cluster.wait_for(name, "RouteReady", "True").await;
+
+    let namespace = format!("tenant-{name}");
+    for (group, version, kind, expected) in [
+        ("", "v1", "Service", vec!["redis", "redis-headless"]),
+        ("", "v1", "Secret", vec!["credentials", "redis-users"]),
+        ("apps", "v1", "StatefulSet", vec!["redis"]),
+        ("apps", "v1", "Deployment", vec!["worker"]),
+        ("autoscaling", "v2", "HorizontalPodAutoscaler", vec!["worker"]),
+        ("policy", "v1", "PodDisruptionBudget", vec!["redis", "worker"]),
+        ("networking.k8s.io", "v1", "NetworkPolicy", vec!["default-deny", "redis", "worker"]),
+    ] {
+        eventually(&format!("{kind} of {name}"), async || {
+            let found = cluster.names(group, version, kind, &namespace).await;
+            if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
+    let shown = cluster.get("", "v1", "Namespace", "", &namespace).await.unwrap();
+    assert_eq!(shown["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
+
+    let (done, said) = cluster.kubectl(&["apply", "-f", "-"], &text);
+    assert!(done && said.contains("unchanged"), "{said}");
+    let (same, difference) = cluster.kubectl(&["diff", "-f", "-"], &text);
+    assert!(same, "{difference}");
+
+    if has_nodes(&cluster).await {
+        cluster.wait_for(name, "RedisAvailable", "True").await;
+        let tenant = cluster.tenants().get(name).await.unwrap();
+        assert_eq!(tenant.status.unwrap().redis.unwrap().primary.as_deref(), Some("redis-0"));
+    }
+    assert!(!operator.log().contains("ERROR"), "{}", operator.log());
+    cluster.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_pass_that_changes_nothing_asks_for_nothing() {
+    let Some(cluster) = Cluster::connect().await else { return };
+    let operator = Operator::leading(&cluster, "one").await;
+    let name = "kst-idle";
+    cluster.apply_tenant(name, &json!({ "worker": { "replicas": 0 } })).await;
+    cluster.wait_for(name, "RouteReady", "True").await;
+    if has_nodes(&cluster).await {
+        cluster.wait_for(name, "Ready", "True").await;
+    }
+    // Until it has come to rest.
+    eventually("the operator asks for nothing more", async || {
+        operator.proxy.take();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let asked = operator.proxy.take();
+        if asked.is_empty() { Ok(()) } else { Err(format!("{asked:?}")) }
+    })
+    .await;
+
+    // Something of the tenant changes that is none of the operator's business: there is a pass, and nothing to do in it.
+    let before = operator.figure("keystead_operator_reconciles_total").await;
+    for round in 0..3 {
+        let patch = json!({ "metadata": { "labels": { "example.org/round": round.to_string() } } });
+        let services = cluster.api("", "v1", "Service", Some(&format!("tenant-{name}")));
+        services.patch("redis", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        let wanted = before + f64::from(round + 1);
+        eventually("a pass over the tenant", async || {
+            let now = operator.figure("keystead_operator_reconciles_total").await;
+            if now >= wanted { Ok(()) } else { Err(now.to_string()) }
+        })
+        .await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(operator.proxy.take(), [], "an idle pass asks the API server for nothing");
+    cluster.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_loses_its_worker_and_keeps_its_data() {
+    let Some(cluster) = Cluster::connect().await else { return };
+    let _operator = Operator::leading(&cluster, "one").await;
+    let name = "kst-pause";
+    let namespace = format!("tenant-{name}");
+    cluster.apply_tenant(name, &json!({ "worker": { "replicas": 2 } })).await;
+    cluster.wait_for(name, "RouteReady", "True").await;
+    let replicas = async || {
+        let deployment = cluster.get("apps", "v1", "Deployment", &namespace, "worker").await;
+        deployment.map_or(json!(null), |it| it["spec"]["replicas"].clone())
+    };
+    eventually("the least number of pods, though the autoscaler owns it", async || {
+        let found = replicas().await;
+        if found == json!(2) { Ok(()) } else { Err(found.to_string()) }
+    })
+    .await;
+    let secrets = cluster.secret(name, "credentials").await.unwrap()["data"].clone();
+
+    cluster.apply_tenant(name, &json!({ "suspend": true, "worker": { "replicas": 2 } })).await;
+    eventually("no worker, no autoscaler", async || {
+        let autoscalers = cluster.names("autoscaling", "v2", "HorizontalPodAutoscaler", &namespace).await;
+        let found = replicas().await;
+        if found == json!(0) && autoscalers.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{found} {autoscalers:?}"))
+        }
+    })
+    .await;
+    eventually("the gateway is told", async || {
+        let route = route(&cluster, name).await;
+        if route["suspended"] == json!(true) { Ok(()) } else { Err("not suspended".into()) }
+    })
+    .await;
+    let redis = cluster.get("apps", "v1", "StatefulSet", &namespace, "redis").await.unwrap();
+    assert_eq!(redis["spec"]["replicas"], json!(1));
+    if has_nodes(&cluster).await {
+        let tenant = cluster.wait_for(name, "Ready", "True").await;
+        assert_eq!(tenant.status.unwrap().phase, Some(keystead_crds::Phase::Suspended));
+    }
+
+    cluster.apply_tenant(name, &json!({ "worker": { "replicas": 2 } })).await;
+    eventually("the worker is back", async || {
+        let found = replicas().await;
+        if found == json!(2) { Ok(()) } else { Err(found.to_string()) }
+    })
+    .await;
+    assert_eq!(cluster.secret(name, "credentials").await.unwrap()["data"], secrets);
+    cluster.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_spec_that_cannot_be_carried_out_is_stalled_with_what_to_do() {
+    let Some(cluster) = Cluster::connect().await else { return };
+    let operator = Operator::leading(&cluster, "one").await;
+    cluster.apply_tenant("kst-wrong", &json!({ "redis": { "version": "9.9" } })).await;
+    let tenant = cluster.wait_for("kst-wrong", "Stalled", "True").await;
+    let status = tenant.status.unwrap();
+    let ready = status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+    assert_eq!(ready.reason, "InvalidSpec");
+    assert!(
+        ready.message.starts_with("the operator has no image for redis.version 9.9"),
+        "{}",
+        ready.message
+    );
+    assert!(cluster.get("", "v1", "Namespace", "", "tenant-kst-wrong").await.is_none());
+
+    // It waits for a change, and asks for nothing meanwhile.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    operator.proxy.take();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(operator.proxy.take(), []);
+
+    let (_, events) = cluster.kubectl(&["get", "events", "-n", "default", "-o", "json"], "");
+    let events: Value = serde_json::from_str(&events).unwrap();
+    let about = |it: &&Value| it["involvedObject"]["uid"] == json!(tenant.metadata.uid);
+    let reasons: Vec<_> =
+        events["items"].as_array().unwrap().iter().filter(about).map(|it| &it["reason"]).collect();
+    assert_eq!(reasons, ["InvalidSpec"]);
+    cluster.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_namespace_of_others_is_never_taken_over() {
+    let Some(cluster) = Cluster::connect().await else { return };
+    let _operator = Operator::leading(&cluster, "one").await;
+    let name = "kst-theirs";
+    let namespace = format!("tenant-{name}");
+    let theirs = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+    cluster.apply_as("somebody", &theirs, false).await.unwrap();
+    cluster.apply_tenant(name, &json!({})).await;
+    let tenant = cluster.wait_for(name, "Stalled", "True").await;
+    let status = tenant.status.unwrap();
+    let ready = status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+    assert_eq!(ready.reason, "NamespaceNotOurs");
+    assert!(ready.message.contains("Delete it, or choose another name"), "{}", ready.message);
+
+    cluster.tenants().delete(name, &kube::api::DeleteParams::default()).await.unwrap();
+    cluster.wait_gone(name).await;
+    let after = cluster.get("", "v1", "Namespace", "", &namespace).await.unwrap();
+    assert!(after["metadata"].get("deletionTimestamp").is_none(), "a namespace of others is not deleted");
+    assert!(after["metadata"]["labels"].get("keystead.io/tenant").is_none());
+    assert_eq!(cluster.names("", "v1", "Secret", &namespace).await, Vec::<String>::new());
+    cluster.clean_up().await;
+}
+
+/// What the gateway has been told of a tenant.
+pub async fn route(cluster: &Cluster, tenant: &str) -> Value {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let secret = cluster.get("", "v1", "Secret", FRONT, &format!("route-{tenant}")).await;
+    let Some(secret) = secret else { return json!(null) };
+    let document = STANDARD.decode(secret["data"]["route.json"].as_str().unwrap()).unwrap();
+    serde_json::from_slice(&document).unwrap()
+}

@@ -1,0 +1,238 @@
+//! What is built for Redis, with a real redis-server: it starts from the configuration, the probes tell how it is, and the
+//! users may do what they must and no more.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use keystead_crds::Tenant;
+use keystead_operator::{
+    kinds::Kind,
+    settings::Settings,
+    tenant::{
+        build::{Known, Object, build},
+        credentials::{self, Contents, Credentials},
+        validate::validate,
+    },
+};
+use keystead_route::Algorithm;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The files of the pod in a folder, and a redis-server that was started by the start script.
+struct Pod {
+    folder: TempDir,
+    port: u16,
+    credentials: Credentials,
+    process: Child,
+}
+
+impl Pod {
+    fn start(spec: &Value) -> Self {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir(folder.path().join("data")).unwrap();
+        Self::start_in(folder, spec, "shop")
+    }
+
+    fn start_in(folder: TempDir, spec: &Value, name: &str) -> Self {
+        let contents = credentials::missing(&Contents::new(), Algorithm::EdDSA).unwrap();
+        let credentials = credentials::read(&contents, Algorithm::EdDSA).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let objects = objects(spec, name, &credentials);
+        let find = |kind: Kind, name: &str| {
+            objects.iter().find(|it| it.key.kind == kind && it.key.name == name).unwrap().body.clone()
+        };
+        let root = folder.path().to_str().unwrap().to_owned();
+        let here = |text: &str| {
+            text.replace("/etc/keystead", &root)
+                .replace("/data", &format!("{root}/data"))
+                .replace("port 6379", &format!("port {port}"))
+                .replace("-p 6379", &format!("-p {port}"))
+        };
+        for part in ["redis", "users", "monitor"] {
+            fs::create_dir_all(folder.path().join(part)).unwrap();
+        }
+        for (name, text) in find(Kind::ConfigMap, "redis-config")["data"].as_object().unwrap() {
+            let path = folder.path().join("redis").join(name);
+            fs::write(&path, here(text.as_str().unwrap())).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let users = credentials::contents(find(Kind::Secret, "redis-users").get("data"));
+        fs::write(folder.path().join("users/users.acl"), &users["users.acl"]).unwrap();
+        fs::write(folder.path().join("monitor/password"), credentials.monitor_password.expose()).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let process = Command::new("/bin/sh")
+            .arg(folder.path().join("redis/start.sh"))
+            .env("KEYSTEAD_TENANT", name)
+            .stdout(log.try_clone().unwrap())
+            .stderr(Stdio::from(log))
+            .spawn()
+            .unwrap();
+        Self { folder, port, credentials, process }
+    }
+
+    fn probe(&self, script: &str) -> Output {
+        Command::new("/bin/sh").arg(self.folder.path().join("redis").join(script)).output().unwrap()
+    }
+
+    fn wait_ready(&self) {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let probe = self.probe("ready.sh");
+            if probe.status.success() {
+                return;
+            }
+            assert!(Instant::now() < until, "{probe:?}\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn cli(&self, user: &str, arguments: &[&str]) -> String {
+        let password = match user {
+            "gateway" => self.credentials.gateway_password.expose(),
+            "worker" => self.credentials.worker_password.expose(),
+            _ => self.credentials.monitor_password.expose(),
+        };
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli")
+            .env("REDISCLI_AUTH", password)
+            .args(["-p", &port, "--user", user])
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// SIGTERM, as a pod is ended.
+    fn terminate(&mut self) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().unwrap();
+    }
+
+    fn into_folder(mut self) -> TempDir {
+        self.terminate();
+        std::mem::replace(&mut self.folder, TempDir::new().unwrap())
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn objects(spec: &Value, name: &str, credentials: &Credentials) -> Vec<Object> {
+    let tenant: Tenant = serde_json::from_value(json!({
+        "apiVersion": "keystead.io/v1alpha1", "kind": "Tenant", "metadata": { "name": name, "uid": "u" }, "spec": spec,
+    }))
+    .unwrap();
+    let settings = Settings {
+        gateway_namespace: "front".into(),
+        worker_image: "w".into(),
+        redis_images: "7.0=r".parse().unwrap(),
+        default_redis_version: "7.0".into(),
+    };
+    build(&Known {
+        tenant: &validate(&tenant, &settings, None).unwrap(),
+        settings: &settings,
+        credentials: Some(credentials),
+        redis_ip: None,
+        claim_templates: None,
+    })
+}
+
+#[test]
+fn redis_starts_and_everybody_may_do_what_is_theirs() {
+    let pod = Pod::start(&json!({}));
+    pod.wait_ready();
+    assert_eq!(pod.cli("gateway", &["SET", "kv:{0}:e:a", "1"]), "OK");
+    assert_eq!(pod.cli("worker", &["GET", "kv:{0}:e:a"]), "1");
+    for (user, arguments) in [
+        ("worker", vec!["GET", "auth:{a}:user"]),
+        ("monitor", vec!["GET", "kv:{0}:e:a"]),
+        ("gateway", vec!["CONFIG", "GET", "*"]),
+        ("gateway", vec!["GET", "other"]),
+        ("gateway", vec!["FLUSHALL"]),
+        ("gateway", vec!["REPLICAOF", "127.0.0.1", "1"]),
+    ] {
+        let said = pod.cli(user, &arguments);
+        assert!(said.contains("NOPERM"), "{user} {arguments:?}: {said}");
+    }
+    let port = pod.port.to_string();
+    let nobody = Command::new("redis-cli").args(["-p", &port, "PING"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&nobody.stdout).contains("NOAUTH"));
+}
+
+#[test]
+fn every_choice_of_the_spec_is_a_configuration_that_redis_takes() {
+    for spec in [
+        json!({ "redis": { "persistence": { "appendOnly": "Always" }, "evictionPolicy": "VolatileTtl" } }),
+        json!({ "redis": { "persistence": { "appendOnly": "Never" }, "evictionPolicy": "VolatileLfu" } }),
+        json!({ "redis": { "storage": { "ephemeral": true }, "evictionPolicy": "VolatileRandom" } }),
+        json!({ "redis": { "config": {
+            "active-defrag-cycle-max": "20", "active-defrag-cycle-min": "2", "active-expire-effort": "2",
+            "activedefrag": "no", "auto-aof-rewrite-min-size": "32mb", "auto-aof-rewrite-percentage": "50",
+            "busy-reply-threshold": "4000", "dynamic-hz": "no", "hash-max-listpack-entries": "100",
+            "hash-max-listpack-value": "32", "hz": "20", "io-threads": "2", "latency-monitor-threshold": "10",
+            "lazyfree-lazy-eviction": "no", "lazyfree-lazy-expire": "no", "lazyfree-lazy-server-del": "no",
+            "lazyfree-lazy-user-del": "yes", "lfu-decay-time": "2", "lfu-log-factor": "5",
+            "maxmemory-samples": "7", "notify-keyspace-events": "", "slowlog-log-slower-than": "-1",
+            "slowlog-max-len": "10", "tcp-keepalive": "30", "zset-max-listpack-entries": "10",
+            "zset-max-listpack-value": "10",
+        } } }),
+    ] {
+        Pod::start(&spec).wait_ready();
+    }
+}
+
+#[test]
+fn what_was_written_is_there_after_the_pod_was_ended() {
+    let pod = Pod::start(&json!({}));
+    pod.wait_ready();
+    assert_eq!(pod.cli("gateway", &["SET", "kv:{0}:e:a", "kept"]), "OK");
+    let again = Pod::start_in(pod.into_folder(), &json!({}), "shop");
+    again.wait_ready();
+    assert_eq!(again.cli("gateway", &["GET", "kv:{0}:e:a"]), "kept");
+}
+
+#[test]
+fn the_volume_of_another_tenant_is_refused() {
+    let pod = Pod::start(&json!({}));
+    pod.wait_ready();
+    let mut other = Pod::start_in(pod.into_folder(), &json!({}), "bank");
+    assert!(!other.process.wait().unwrap().success());
+    let log = other.log();
+    assert!(log.contains("The volume belongs to tenant shop, not to bank: Redis is not started."), "{log}");
+}
+
+#[test]
+fn a_dead_redis_is_neither_ready_nor_alive() {
+    let mut pod = Pod::start(&json!({}));
+    pod.wait_ready();
+    assert!(pod.probe("alive.sh").status.success());
+    pod.terminate();
+    assert!(!pod.probe("alive.sh").status.success());
+    assert!(!pod.probe("ready.sh").status.success());
+}
+
+#[test]
+fn the_scripts_pass_shellcheck() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tenant/build/scripts");
+    let scripts = ["start.sh", "ready.sh", "alive.sh"].map(|name| folder.join(name));
+    match Command::new("shellcheck").args(scripts).output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        Err(_) => eprintln!("skipped: shellcheck is not installed"),
+    }
+}
