@@ -1,6 +1,8 @@
 //! What is built for Redis, with a real redis-server: it starts from the configuration, the probes tell how it is, and the
 //! users may do what they must and no more.
 
+#![allow(clippy::unwrap_used, reason = "a failed step ends the test")]
+
 use std::{
     fs,
     net::TcpListener,
