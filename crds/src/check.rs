@@ -16,7 +16,7 @@ pub fn check(tenant: &Value, old: Option<&Value>) -> Result<(), Refused> {
     let schema = open_api_schema();
     let tenant = apply_defaults(&schema, tenant);
     let old = old.map(|old| apply_defaults(&schema, old));
-    // The defaults of a default are filled in by a second pass.
+    // What is missing in a default is filled in by a second pass.
     let tenant = apply_defaults(&schema, &tenant);
     let old = old.map(|old| apply_defaults(&schema, &old));
     Validator::new().validate(&schema, &tenant, old.as_ref()).map_err(|errors| {

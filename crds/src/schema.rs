@@ -47,7 +47,6 @@ pub(crate) fn open_api_schema() -> Value {
 
 /// Takes out of a schema what would only make it larger, or `null` mean something:
 /// - `nullable`: without it the apiserver drops a `null`, so that it means the same as leaving the field out;
-/// - the contents of an object's default, which the defaults of its properties say already;
 /// - formats that Kubernetes does not know;
 /// - what Kubernetes' own types say of themselves.
 fn tidy(schema: &mut Value) {
@@ -92,9 +91,6 @@ fn tidy_fields(fields: &mut Map<String, Value>) {
     }
     if let Some(Value::Array(values)) = fields.get_mut("enum") {
         values.retain(|value| !value.is_null());
-    }
-    if fields.get("default").is_some_and(Value::is_object) {
-        fields.insert("default".into(), json!({}));
     }
     if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
         fields.remove("format");
