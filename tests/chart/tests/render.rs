@@ -1,0 +1,171 @@
+//! What the chart renders: the promises that hold for every installation.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed step ends the test")]
+
+use std::fs;
+
+use keystead_chart::{find, helm, render, root};
+use serde_json::{Value, json};
+
+const EXAMPLES: [&[&str]; 3] =
+    [&[], &["-f", "examples/values-local.yaml"], &["-f", "examples/values-production.yaml"]];
+
+fn pods(objects: &[Value]) -> impl Iterator<Item = &Value> {
+    objects.iter().filter(|object| object["kind"] == "Deployment").map(|it| &it["spec"]["template"])
+}
+
+/// The same with every number as a float: 1.0 and 1 are one bound.
+fn as_numbers(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(items) => items.iter().map(as_numbers).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), as_numbers(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn helm_finds_nothing_to_complain_about() {
+    for values in EXAMPLES {
+        let output = helm(&["lint", "--strict", "--kube-version", "1.36.0"], values);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn the_definition_is_the_generated_one_and_survives_uninstalling() {
+    let objects = render(&[]).unwrap();
+    let rendered = find(&objects, "CustomResourceDefinition", "tenants.keystead.io");
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let generated = read("crds/yaml/tenants.yaml");
+    assert!(
+        read("charts/keystead/files/tenants.yaml") == generated,
+        "charts/keystead/files/tenants.yaml is stale: run `cargo xtask crds` and commit it"
+    );
+    let generated: Value = serde_saphyr::from_str(&generated).unwrap();
+    assert_eq!(as_numbers(&rendered["spec"]), as_numbers(&generated["spec"]));
+    assert_eq!(rendered["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    let without = render(&["--set", "crds.install=false"]).unwrap();
+    assert!(without.iter().all(|object| object["kind"] != "CustomResourceDefinition"));
+}
+
+#[test]
+fn every_pod_passes_pod_security_restricted_and_has_bounds() {
+    for values in EXAMPLES {
+        let objects = render(values).unwrap();
+        assert_eq!(pods(&objects).count(), 2);
+        for pod in pods(&objects) {
+            let spec = &pod["spec"];
+            assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
+            assert_eq!(spec["securityContext"]["runAsUser"], 65532);
+            assert_eq!(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+            for container in spec["containers"].as_array().unwrap() {
+                let security = &container["securityContext"];
+                assert_eq!(security["allowPrivilegeEscalation"], false);
+                assert_eq!(security["readOnlyRootFilesystem"], true);
+                assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
+                for amount in ["/requests/cpu", "/requests/memory", "/limits/memory"] {
+                    assert!(container["resources"].pointer(amount).is_some(), "{amount}");
+                }
+                for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                    assert!(container[probe].is_object(), "{probe}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn permissions_are_named_one_by_one_and_the_gateways_are_secrets_of_its_namespace() {
+    let objects = render(&[]).unwrap();
+    let is_role = |it: &&Value| it["kind"] == "Role" || it["kind"] == "ClusterRole";
+    for role in objects.iter().filter(is_role) {
+        assert!(!role["rules"].to_string().contains('*'), "{role}");
+    }
+    let rules = &find(&objects, "Role", "keystead-gateway")["rules"];
+    assert_eq!(
+        *rules,
+        json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}])
+    );
+    let binds_gateway = |it: &&Value| it["subjects"].to_string().contains("keystead-gateway");
+    let bindings: Vec<&Value> = objects.iter().filter(binds_gateway).collect();
+    assert_eq!(bindings.len(), 1, "{bindings:?}");
+    assert_eq!(bindings[0]["kind"], "RoleBinding");
+    assert_eq!(bindings[0]["subjects"][0]["namespace"], "keystead-system");
+
+    let operator = find(&objects, "ClusterRole", "keystead-operator")["rules"].to_string();
+    for never in ["pods", "nodes", "roles", "customresourcedefinitions", "impersonate", "escalate", "bind"] {
+        assert!(!operator.contains(&format!("\"{never}\"")), "{never}: {operator}");
+    }
+}
+
+#[test]
+fn nothing_fights_the_autoscaler_and_it_is_quick_up_and_slow_down() {
+    let objects = render(&[]).unwrap();
+    let deployment = find(&objects, "Deployment", "keystead-gateway");
+    assert!(deployment["spec"].get("replicas").is_none());
+    let autoscaler = &find(&objects, "HorizontalPodAutoscaler", "keystead-gateway")["spec"];
+    assert_eq!(autoscaler["minReplicas"], 2);
+    let behavior = &autoscaler["behavior"];
+    assert_eq!(behavior["scaleUp"]["stabilizationWindowSeconds"], 0);
+    for policy in behavior["scaleUp"]["policies"].as_array().unwrap() {
+        assert!(policy["periodSeconds"].as_i64().unwrap() <= 30, "{policy}");
+    }
+    assert_eq!(behavior["scaleDown"]["stabilizationWindowSeconds"], 600);
+
+    let fixed =
+        render(&["--set", "gateway.autoscaling.enabled=false", "--set", "gateway.replicas=5"]).unwrap();
+    assert_eq!(find(&fixed, "Deployment", "keystead-gateway")["spec"]["replicas"], 5);
+    assert!(fixed.iter().all(|object| object["kind"] != "HorizontalPodAutoscaler"));
+}
+
+#[test]
+fn the_gateway_gets_the_time_to_drain() {
+    let objects = render(&["--set", "gateway.drainDelay=10,gateway.shutdownGrace=50"]).unwrap();
+    let pod = &find(&objects, "Deployment", "keystead-gateway")["spec"]["template"]["spec"];
+    assert!(pod["terminationGracePeriodSeconds"].as_i64().unwrap() > 60);
+}
+
+/// The tenants' NetworkPolicies let in pods with these labels, whatever the release is called.
+#[test]
+fn the_gateways_pods_are_those_that_tenants_let_in() {
+    let renamed = render(&["--set", "fullnameOverride=door,nameOverride=x"]).unwrap();
+    let labels = &find(&renamed, "Deployment", "door-gateway")["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels["app.kubernetes.io/name"], "keystead");
+    assert_eq!(labels["app.kubernetes.io/component"], "gateway");
+}
+
+#[test]
+fn images_come_from_the_registry_of_the_values() {
+    let objects = render(&["-f", "examples/values-production.yaml"]).unwrap();
+    for pod in pods(&objects) {
+        let image = pod["spec"]["containers"][0]["image"].as_str().unwrap();
+        assert!(image.starts_with("registry.example.com/keystead/"), "{image}");
+    }
+    let operator = find(&objects, "Deployment", "keystead-operator");
+    let env = operator["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    let value = |name: &str| env.iter().find(|it| it["name"] == name).unwrap()["value"].as_str().unwrap();
+    assert_eq!(value("KEYSTEAD_WORKER_IMAGE"), "registry.example.com/keystead/gateway:0.1.0");
+    assert!(
+        value("KEYSTEAD_REDIS_IMAGES").starts_with("7.0=registry.example.com/library/redis:7.0,7.2=registry")
+    );
+
+    let complete =
+        render(&["--set", "redis.registry=,redis.images.8\\.0=quay.io/r@sha256:1,worker.image=w:1"]).unwrap();
+    let text = find(&complete, "Deployment", "keystead-operator").to_string();
+    assert!(text.contains("8.0=quay.io/r@sha256:1\""), "{text}");
+    assert!(text.contains("\"w:1\""), "{text}");
+}
+
+#[test]
+fn an_ingress_leads_both_path_forms_to_the_gateway() {
+    assert!(render(&[]).unwrap().iter().all(|object| object["kind"] != "Ingress"));
+    let objects = render(&["--set", "gateway.ingress.enabled=true"]).unwrap();
+    let rule = &find(&objects, "Ingress", "keystead-gateway")["spec"]["rules"][0];
+    let paths = rule["http"]["paths"].as_array().unwrap();
+    assert_eq!(paths.iter().map(|path| &path["path"]).collect::<Vec<_>>(), ["/t", "/api/v1"]);
+    for path in paths {
+        assert_eq!(path["backend"]["service"], json!({"name": "keystead-gateway", "port": {"name": "http"}}));
+    }
+}
