@@ -89,20 +89,61 @@ fn is_memory(value: &str) -> bool {
         && matches!(unit, "" | "b" | "k" | "kb" | "m" | "mb" | "g" | "gb")
 }
 
-/// A map whose rule names each key that it refuses.
+/// Settings that people try, with what to do instead. A rule of its own each: what a message says of any text at all has a
+/// cost without bound, which the API server does not take.
+const REFUSED: &[(&[&str], &str)] = &[
+    (&["maxmemory"], "it follows from redis.resources.limits.memory"),
+    (&["maxmemory-policy"], "set redis.evictionPolicy"),
+    (&["appendonly", "appendfsync", "save"], "set redis.persistence.appendOnly"),
+    (&["requirepass", "aclfile", "user", "masterauth"], "the operator makes the users and their passwords"),
+    (
+        &[
+            "dir",
+            "dbfilename",
+            "appendfilename",
+            "appenddirname",
+            "logfile",
+            "include",
+            "loadmodule",
+            "unixsocket",
+        ],
+        "the pod's files are the operator's",
+    ),
+    (
+        &["bind", "port", "tls-port", "protected-mode", "timeout", "maxclients"],
+        "the gateway's connections depend on it",
+    ),
+    (
+        &["replicaof", "min-replicas-to-write", "cluster-enabled", "databases"],
+        "it follows from redis.topology",
+    ),
+    (&["rename-command", "enable-debug-command"], "it endangers the isolation"),
+];
+
+/// A map whose rules say which settings they refuse, and why.
 pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
-    let names = ALLOWED.iter().map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     let mut schema = json_schema!({
         "type": "object",
         "maxProperties": 32,
         "additionalProperties": { "type": "string", "maxLength": 64 },
     });
-    let rule = Rule::new(format!("self.all(name, name in [{names}])"))
-        .message(Message::Expression(format!(
-            "'redis.config does not take ' + self.map(name, name).filter(name, !(name in [{names}])).join(', ') + ': it is set by Keystead or endangers the data or the isolation; remove it'"
-        )));
-    // A rule without a key that JSON could not hold: this cannot fail.
-    let _ = validate(&mut schema, rule);
+    let refused = REFUSED.iter().flat_map(|(names, _)| names.iter());
+    let known: Vec<_> =
+        ALLOWED.iter().map(|(name, _)| name).chain(refused).map(|name| format!("'{name}'")).collect();
+    let allowed: Vec<_> = ALLOWED.iter().map(|(name, _)| *name).collect();
+    let mut rules = vec![
+        Rule::new(format!("self.all(name, name in [{}])", known.join(", ")))
+            .message(Message::Message(format!("redis.config takes only {}", allowed.join(", ")))),
+    ];
+    rules.extend(REFUSED.iter().map(|(names, instead)| {
+        let any: Vec<_> = names.iter().map(|name| format!("'{name}' in self")).collect();
+        Rule::new(format!("!({})", any.join(" || ")))
+            .message(Message::Message(format!("redis.config does not take {}: {instead}", names.join(", "))))
+    }));
+    for rule in rules {
+        // A rule without a key that JSON could not hold: this cannot fail.
+        let _ = validate(&mut schema, rule);
+    }
     schema
 }
 
