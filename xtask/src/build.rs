@@ -1,0 +1,97 @@
+//! Binaries and images from this tree.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use keystead_cluster::{
+    images::{self, Image},
+    shell::{run, step},
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::root;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Dev,
+    Release,
+}
+
+/// The images of this tree and the tag that stands for their content.
+pub(crate) struct Images {
+    pub(crate) tag: String,
+    pub(crate) images: Vec<Image>,
+}
+
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Builds one binary and gives its path.
+pub(crate) fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
+    Ok(binaries(&[name], profile)?.remove(0))
+}
+
+/// Builds binaries, whose packages have their names, and gives their paths.
+pub(crate) fn binaries(names: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
+    let mut build = cargo();
+    build.args(["build", "--locked"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    for name in names {
+        build.args(["--package", name]);
+    }
+    let status = build.status().context("starting cargo")?;
+    ensure!(status.success(), "cargo build of {} failed", names.join(", "));
+    let folder = target()?.join(if profile == Profile::Release { "release" } else { "debug" });
+    Ok(names.iter().map(|name| folder.join(name)).collect())
+}
+
+/// The images of operator and gateway, from binaries built here.
+pub(crate) fn images() -> Result<Images> {
+    let names = ["keystead-operator", "keystead-gateway", "keystead-worker"];
+    let binaries = step("release binaries", || self::binaries(&names, Profile::Release))?;
+    let staging = root().join("target/image");
+    fs::create_dir_all(&staging)?;
+    let mut staged = Vec::new();
+    let mut hash = Sha256::new();
+    for (name, binary) in names.iter().zip(&binaries) {
+        let place = staging.join(name);
+        fs::copy(binary, &place)?;
+        hash.update(fs::read(&place)?);
+        staged.push(place);
+    }
+    let digest: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let tag = format!("{}-{digest}", env!("CARGO_PKG_VERSION"));
+    let image = |name: &str, inputs: &[PathBuf]| {
+        let file = root().join(format!("Dockerfile.{name}"));
+        let full = format!("docker.io/keystead/{name}:{tag}");
+        images::build(&full, &file, &root(), inputs, &[("BINARIES", "prebuilt")])
+    };
+    Ok(Images { images: vec![image("operator", &staged[..1])?, image("gateway", &staged[1..])?], tag })
+}
+
+/// `cargo xtask crds`
+pub(crate) fn crds() -> Result<()> {
+    let status = cargo()
+        .env("UPDATE", "1")
+        .args(["test", "--quiet", "--package", "keystead-crds", "--test", "yaml"])
+        .status()?;
+    ensure!(status.success(), "the definition could not be written");
+    let copy = root().join("charts/keystead/files/tenants.yaml");
+    fs::copy(root().join("crds/yaml/tenants.yaml"), &copy).with_context(|| copy.display().to_string())?;
+    Ok(())
+}
+
+fn target() -> Result<PathBuf> {
+    let metadata = run(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    Ok(Path::new(metadata["target_directory"].as_str().context("cargo metadata names no target")?).to_owned())
+}
