@@ -104,12 +104,11 @@ impl Accounts {
     ) -> Result<SecretText, Error> {
         let family = uuid::Uuid::now_v7().simple().to_string();
         let token = new_token(tenant, &family);
-        let mut set = cmd("HSET");
-        set.arg(family_key(&family)).arg("user").arg(username).arg("current").arg(hash(token.expose()));
-        let _fields: u64 = self.connection.run(&set, Effect::Write).await?;
-        let mut expire = cmd("PEXPIRE");
-        expire.arg(family_key(&family)).arg(milliseconds(ttl));
-        let _set: u8 = self.connection.run(&expire, Effect::Write).await?;
+        let (first, life) = (hash(token.expose()), milliseconds(ttl).to_string());
+        let family = family_key(&family);
+        let arguments: [&[u8]; 3] = [username.as_bytes(), first.as_bytes(), life.as_bytes()];
+        let keys: [&[u8]; 1] = [family.as_bytes()];
+        let _set: u8 = self.connection.eval(&script::REFRESH_ISSUE, Effect::Write, &keys, &arguments).await?;
         Ok(token)
     }
 

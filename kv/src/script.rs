@@ -33,12 +33,13 @@ macro_rules! scripts {
 }
 
 scripts! {
-    WRITE = "lib/forget.lua" "write.lua";
+    WRITE = "lib/refuse_when_full.lua" "lib/forget.lua" "write.lua";
     DELETE = "lib/forget.lua" "delete.lua";
     SWEEP = "lib/forget.lua" "sweep.lua";
     COUNT = "count.lua";
     LIST = "list.lua";
     ACCOUNT_CREATE = "account_create.lua";
+    REFRESH_ISSUE = "refresh_issue.lua";
     REFRESH_ROTATE = "refresh_rotate.lua";
     JOB_ENQUEUE = "queue/lib.lua" "queue/enqueue.lua";
     JOB_FETCH = "queue/lib.lua" "queue/fetch.lua";

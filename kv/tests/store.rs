@@ -271,6 +271,39 @@ async fn a_full_redis_says_so_and_still_reads_and_deletes() {
     assert_eq!(store.delete("k0", &Condition::Any).await.unwrap(), Outcome::Done(()));
 }
 
+/// What frees memory inside a write must not open the door for what takes it.
+#[tokio::test]
+async fn a_full_redis_takes_no_write_that_also_cleans_up() {
+    let server = Server::with(&["--save", "", "--maxmemory", "6mb", "--maxmemory-policy", "noeviction"]);
+    let store = Store::new(connect(&server, None));
+    let tags: BTreeMap<String, String> = [("t".into(), "v".into())].into();
+    for n in 0..30 {
+        let tagged = Put { tags: tags.clone(), ..put("1") };
+        done(store.put(&format!("tagged-{n}"), &tagged, &Condition::Any).await.unwrap());
+    }
+    for n in 0..100 {
+        let short = Put { ttl: Ttl::Seconds(1), ..put("1") };
+        done(store.put(&format!("short-{n}"), &short, &Condition::Any).await.unwrap());
+    }
+    let started = Instant::now();
+    while store.exists("short-99").await.unwrap() {
+        assert!(started.elapsed() < Duration::from_secs(5), "it does not expire");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let big = put(&"x".repeat(1_000_000));
+    let mut accepted = 0;
+    for n in 0..30 {
+        for key in [format!("tagged-{n}"), format!("new-{n}")] {
+            match store.put(&key, &big, &Condition::Any).await {
+                Ok(_) => accepted += 1,
+                Err(error) => assert!(matches!(error, Error::Full), "{error:?}"),
+            }
+        }
+    }
+    assert!(accepted <= 6, "{accepted} MB were written into 6 MB");
+    assert_eq!(store.delete("tagged-29", &Condition::Any).await.unwrap(), Outcome::Done(()));
+}
+
 #[tokio::test]
 async fn the_worker_cannot_touch_accounts() {
     let server = server();
