@@ -175,6 +175,11 @@ fn redis_starts_and_everybody_may_do_what_is_theirs() {
     let port = pod.port.to_string();
     let nobody = Command::new("redis-cli").args(["-p", &port, "PING"]).output().unwrap();
     assert!(String::from_utf8_lossy(&nobody.stdout).contains("NOAUTH"));
+    for password in ["", "default"] {
+        let tried = ["-p", &port, "AUTH", "default", password];
+        let default = Command::new("redis-cli").args(tried).output().unwrap();
+        assert!(String::from_utf8_lossy(&default.stdout).contains("WRONGPASS"), "{default:?}");
+    }
 }
 
 #[test]
@@ -204,9 +209,15 @@ fn what_was_written_is_there_after_the_pod_was_ended() {
     let pod = Pod::start(&json!({}));
     pod.wait_ready();
     assert_eq!(pod.cli("gateway", &["SET", "kv:{0}:e:a", "kept"]), "OK");
+    // A script that writes more than once is a transaction in the append-only file.
+    let script = "redis.call('SET', KEYS[1], 'kept') redis.call('ZADD', KEYS[2], 0, 'b')";
+    let sha = pod.cli("gateway", &["SCRIPT", "LOAD", script]);
+    pod.cli("gateway", &["EVALSHA", &sha, "2", "kv:{0}:e:b", "kv:{0}:i"]);
     let again = Pod::start_in(pod.into_folder(), &json!({}), "shop");
     again.wait_ready();
-    assert_eq!(again.cli("gateway", &["GET", "kv:{0}:e:a"]), "kept");
+    for key in ["a", "b"] {
+        assert_eq!(again.cli("gateway", &["GET", &format!("kv:{{0}}:e:{key}")]), "kept", "{}", again.log());
+    }
 }
 
 #[test]
