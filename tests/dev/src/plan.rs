@@ -1,0 +1,159 @@
+//! From a Tenant's manifest to what its processes need. Writes the tenant's folder; starts nothing.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use keystead_crds::Tenant;
+use keystead_operator::{
+    settings::Settings,
+    tenant::{
+        build::{Known, Object, build},
+        credentials::{self, Contents, Credentials},
+        names,
+        validate::{ValidTenant, validate},
+    },
+};
+use keystead_route::{Endpoint, Route, SECRET_KEY, SignUp, TenantName, secret_name};
+use serde_json::Value;
+
+/// What one tenant's processes need.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: TenantName,
+    /// Holds redis.conf, users.acl, the worker's password, data and logs.
+    pub(crate) folder: PathBuf,
+    pub(crate) port: u16,
+    pub(crate) route: Route,
+    pub(crate) has_worker: bool,
+    pub(crate) concurrency: u32,
+}
+
+impl Plan {
+    /// Writes the tenant's folder, keeping the secrets of a former run.
+    pub(crate) fn of(tenant: &Tenant, folder: &Path) -> Result<Self> {
+        let settings = settings()?;
+        let valid = validate(tenant, &settings, None)
+            .with_context(|| format!("the Tenant {} cannot be served", name(tenant)))?;
+        crate::private_folder(&folder.join("data"))?;
+        let credentials = credentials(&valid, folder)?;
+        let objects = build(&Known {
+            tenant: &valid,
+            settings: &settings,
+            credentials: Some(&credentials),
+            redis_ip: Some("127.0.0.1"),
+            claim_templates: None,
+        });
+        let conf = find(&objects, names::REDIS_CONFIG)?["data"]["redis.conf"].as_str();
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let conf = conf.context("there is no redis.conf")?;
+        fs::write(folder.join("redis.conf"), local(conf, port, folder))?;
+        fs::write(folder.join("users.acl"), secret(&objects, names::REDIS_USERS, "users.acl")?)?;
+        fs::write(folder.join("worker-password"), credentials.worker_password.expose())?;
+
+        let mut route = Route::from_json(&secret(&objects, &secret_name(&valid.name), SECRET_KEY)?)?;
+        route.redis.endpoint = Endpoint::Standalone { address: format!("127.0.0.1:{port}") };
+        Ok(Self {
+            has_worker: valid.worker.replicas.most() > 0,
+            concurrency: valid.worker.concurrency,
+            folder: folder.to_owned(),
+            name: valid.name,
+            port,
+            route,
+        })
+    }
+
+    /// `host:port` of its Redis.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+/// The Tenants of a folder's YAML files, by name.
+pub(crate) fn read_tenants(folder: &Path) -> Result<Vec<Tenant>> {
+    let entries = fs::read_dir(folder)
+        .with_context(|| format!("{} cannot be read: name a folder of manifests", folder.display()))?;
+    let mut tenants = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if !path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path)?;
+        let documents: Vec<Option<Value>> =
+            serde_saphyr::from_multiple(&text).with_context(|| format!("{} is no YAML", path.display()))?;
+        for document in documents.into_iter().flatten().filter(|document| document["kind"] == "Tenant") {
+            let tenant = keystead_crds::check(&document, None)
+                .map_err(anyhow::Error::from)
+                .and_then(|()| Ok(serde_json::from_value::<Tenant>(document)?));
+            tenants.push(tenant.with_context(|| path.display().to_string())?);
+        }
+    }
+    if tenants.is_empty() {
+        bail!(
+            "{} holds no Tenant: put a manifest such as examples/tenant-minimal.yaml there",
+            folder.display()
+        );
+    }
+    tenants.sort_by_key(name);
+    Ok(tenants)
+}
+
+pub(crate) fn name(tenant: &Tenant) -> String {
+    tenant.metadata.name.clone().unwrap_or_default()
+}
+
+/// Whether accounts can be made through the API.
+pub(crate) fn is_open(tenant: &Tenant) -> bool {
+    tenant.spec.auth.sign_up == SignUp::Open
+}
+
+/// redis.conf with the places of this machine in place of the pod's.
+fn local(conf: &str, port: u16, folder: &Path) -> String {
+    let ours = |line: &&str| !["bind ", "port ", "dir ", "aclfile "].iter().any(|it| line.starts_with(it));
+    let text: String = conf.lines().filter(ours).flat_map(|line| [line, "\n"]).collect();
+    let folder = folder.display();
+    text + &format!("bind 127.0.0.1\nport {port}\ndir \"{folder}/data\"\naclfile \"{folder}/users.acl\"\n")
+}
+
+/// Every version is the redis-server that is installed.
+fn settings() -> Result<Settings> {
+    Ok(Settings {
+        gateway_namespace: "local".into(),
+        worker_image: "local".into(),
+        redis_images: "7.0=local,7.2=local,7.4=local,8.0=local".parse()?,
+        default_redis_version: "7.0".into(),
+    }
+    .checked()?)
+}
+
+/// Generated once, then only read.
+fn credentials(tenant: &ValidTenant, folder: &Path) -> Result<Credentials> {
+    let path = folder.join("credentials.json");
+    let mut contents: Contents = match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?,
+        Err(error) if error.kind() == ErrorKind::NotFound => Contents::new(),
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    let signing = tenant.auth.signing;
+    let missing = credentials::missing(&contents, signing)?;
+    if !missing.is_empty() {
+        contents.extend(missing);
+        fs::write(&path, serde_json::to_vec(&contents)?)?;
+    }
+    credentials::read(&contents, signing).context("the credentials are not complete")
+}
+
+fn find<'a>(objects: &'a [Object], name: &str) -> Result<&'a Value> {
+    let object = objects.iter().find(|object| object.key.name == name);
+    object.map(|object| &object.body).with_context(|| format!("the operator builds no {name}"))
+}
+
+fn secret(objects: &[Object], name: &str, key: &str) -> Result<Vec<u8>> {
+    let text = find(objects, name)?["data"][key].as_str();
+    Ok(STANDARD.decode(text.with_context(|| format!("{name} has no {key}"))?)?)
+}
