@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use keystead_cluster::{Cluster, leftovers, packages, shell, tools::Tools};
+use keystead_cluster::{Cluster, leftovers, packages, shell};
 
 use crate::{
-    build::{self, cargo},
+    build::{self, Profile, cargo},
     install::{self, Access, NAMESPACE},
-    local_cluster, root,
+    local_cluster,
 };
 
 #[derive(clap::Args)]
@@ -73,16 +73,6 @@ fn checks(tally: &mut Tally) {
             "warnings",
         ]),
     );
-    match Tools::only(&["helm"]) {
-        Ok(tools) => {
-            let mut chart = Command::new(root().join("tests/chart/check.sh"));
-            tally.step("chart", chart.current_dir(root()).env("HELM", tools.path("helm")));
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            tally.fail("building helm");
-        }
-    }
 }
 
 fn on_a_cluster(tally: &mut Tally, keep: bool) -> Result<()> {
@@ -141,7 +131,7 @@ fn on_a_cluster(tally: &mut Tally, keep: bool) -> Result<()> {
 }
 
 fn install_chart(cluster: &Cluster) -> Result<()> {
-    let images = build::images()?;
+    let images = build::images(Profile::Dev)?;
     install::load(cluster, &images)?;
     let access = Access::local(cluster);
     install::chart(&access, Some(&images.tag), &install::local_values())?;

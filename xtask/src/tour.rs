@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Stdio},
+    thread,
     time::{Duration, SystemTime},
 };
 
@@ -141,7 +142,10 @@ impl Forward {
             .context("starting kubectl port-forward")?;
         let mut line = String::new();
         let stdout = child.stdout.take().context("kubectl has no output")?;
-        BufReader::new(stdout).read_line(&mut line)?;
+        let mut lines = BufReader::new(stdout);
+        lines.read_line(&mut line)?;
+        // It goes on to tell of each connection, and would end if nobody read that.
+        thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
         let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
         match port {
             Some(port) => Ok(Self { child, port }),

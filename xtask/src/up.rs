@@ -8,7 +8,12 @@ use keystead_cluster::{
     shell::{step, succeeds},
 };
 
-use crate::{build, install, install::Access, local_cluster, root, tour};
+use crate::{
+    build::{self, Profile},
+    install,
+    install::Access,
+    local_cluster, root, tour,
+};
 
 const KIND: &str = "keystead";
 
@@ -20,6 +25,9 @@ pub(crate) struct Arguments {
     /// Values for the chart, beside or instead of examples/values-local.yaml.
     #[arg(long = "values", value_name = "FILE")]
     values: Vec<String>,
+    /// Profile of the binaries in the images of a local cluster.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -34,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         kind(arguments)?
     } else {
         let cluster = local_cluster()?;
-        let images = build::images()?;
+        let images = build::images(arguments.profile)?;
         install::load(&cluster, &images)?;
         let access = Access::local(&cluster);
         install::chart(

@@ -71,13 +71,13 @@ impl Cluster {
         }
         step("addons", || addons::start(&cluster))?;
         step("node ready", || {
-            wait_for("the node is ready", Duration::from_secs(60), || {
+            wait_for("the node is ready", Duration::from_mins(1), || {
                 let ready = "--for=condition=Ready";
                 run(cluster.kubectl().args(["wait", ready, "node/node", "--timeout=2s"])).map(drop)
             })
         })?;
         step("default service account", || {
-            wait_for("the service account", Duration::from_secs(60), || {
+            wait_for("the service account", Duration::from_mins(1), || {
                 run(cluster.kubectl().args(["get", "serviceaccount", "default", "-n", "default"])).map(drop)
             })
         })?;

@@ -1,6 +1,7 @@
 //! Images without a registry: a base by debootstrap, the rest by buildah, all under the names that a registry has.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -199,8 +200,11 @@ fn pause_binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Whether a name is in buildah's store: what a Dockerfile's `FROM` finds without a registry.

@@ -1,6 +1,6 @@
 //! A single-node Kubernetes from plain binaries, for tests and local use. No container engine, no registry.
 //!
-//! etcd, apiserver, controller-manager, scheduler, containerd, kubelet, kube-proxy, CoreDNS, metrics-server and the
+//! etcd, apiserver, controller-manager, scheduler, containerd, kubelet, kube-proxy, `CoreDNS`, metrics-server and the
 //! local-path provisioner are built from their Go modules once and kept in a cache; all but pods run as processes of
 //! the host. Pods are real: containerd, runc, CNI. NetworkPolicies are enforced by `keystead-netpol`.
 

@@ -205,7 +205,7 @@ pub(crate) fn node(cluster: &Cluster) -> Result<()> {
     fs::write(state.join("etc/proxy.yaml"), proxy)?;
     let config = format!("--config={}", state.join("etc/proxy.yaml").display());
     processes::start(state, "proxy", cluster.tools.command("kube-proxy").arg(config))?;
-    wait_for("the node has registered", Duration::from_secs(60), || {
+    wait_for("the node has registered", Duration::from_mins(1), || {
         processes::check(state, "kubelet")?;
         processes::check(state, "proxy")?;
         run(cluster.kubectl().args(["get", "node", "node"])).map(drop)

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    images::hex,
     paths,
     shell::{run, step},
 };
@@ -99,7 +100,7 @@ impl Tools {
         let folder = root.join("bin");
         fs::create_dir_all(&folder)?;
         for tool in TOOLS.iter().filter(|tool| names.contains(&tool.name)) {
-            let built = root.join(format!("{}-{}", tool.name, hash(tool, &go)?));
+            let built = root.join(format!("{}-{}", tool.name, hash(tool, &go)));
             if !built.exists() {
                 step(&format!("building {}", tool.name), || build(tool, &built))?;
             }
@@ -126,7 +127,7 @@ impl Tools {
     }
 }
 
-fn hash(tool: &Tool, go: &str) -> Result<String> {
+fn hash(tool: &Tool, go: &str) -> String {
     let mut hash = Sha256::new();
     let source = paths::tool_sources().join(tool.name);
     for file in ["go.mod", "go.sum", "main.go"] {
@@ -135,7 +136,7 @@ fn hash(tool: &Tool, go: &str) -> Result<String> {
     }
     hash.update(go);
     hash.update(tool.flags);
-    Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    hex(&hash.finalize()[..8])
 }
 
 /// Builds beside the place and moves there: what is in the cache is whole.
