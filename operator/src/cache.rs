@@ -8,7 +8,7 @@ use std::{
 };
 
 use keystead_route::TENANT_LABEL;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kinds::Kind;
 
@@ -54,7 +54,14 @@ impl Seen {
         let text = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let key = Key { kind, namespace: text("namespace"), name: text("name") };
         let tenant = metadata.get("labels")?.get(TENANT_LABEL)?.as_str()?.to_owned();
-        (!key.name.is_empty()).then_some((tenant, Self { key, body, applied_generation: None }))
+        if key.name.is_empty() {
+            return None;
+        }
+        // The items of a list come without them.
+        let resource = kind.resource();
+        body["apiVersion"] = json!(resource.api_version);
+        body["kind"] = json!(resource.kind);
+        Some((tenant, Self { key, body, applied_generation: None }))
     }
 
     pub fn metadata(&self, field: &str) -> Option<&Value> {
@@ -207,8 +214,6 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn seen(kind: Kind, tenant: &str, version: u64, extra: &Value) -> (String, Seen) {
@@ -231,6 +236,13 @@ mod tests {
         let (tenant, older) = seen(Kind::Service, "shop", 8, &json!({ "spec": 1 }));
         assert!(cache.insert(tenant, older).is_empty());
         assert_eq!(cache.of("shop")[&key].body["spec"], json!(2));
+    }
+
+    #[test]
+    fn an_item_of_a_list_is_the_same_as_the_object_by_itself() {
+        let (_, item) = seen(Kind::NetworkPolicy, "shop", 1, &json!({}));
+        let whole = json!({ "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy" });
+        assert_eq!(item, seen(Kind::NetworkPolicy, "shop", 1, &whole).1);
     }
 
     #[test]

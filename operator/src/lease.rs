@@ -139,7 +139,7 @@ impl Lease {
             return Ok(false);
         }
         found.spec = Some(LeaseSpec { renew_time: Some(MicroTime(Timestamp::now())), ..spec });
-        taken(self.api.replace(&self.name, &PostParams::default(), &found).await)
+        self.api.replace(&self.name, &PostParams::default(), &found).await.map(|_| true)
     }
 
     /// Gives the lease back, if it is held.

@@ -98,11 +98,12 @@ impl Operator {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and the end that comes of it.
-    pub fn terminate(mut self) -> ExitStatus {
+    /// SIGTERM, and the end that comes of it, which must be a good one.
+    pub async fn terminate(mut self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        self.child.wait().unwrap()
+        let status = self.wait_exit().await;
+        assert!(status.success(), "{status}: {}", self.log());
     }
 
     pub async fn wait_exit(&mut self) -> ExitStatus {

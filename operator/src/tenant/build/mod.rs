@@ -133,10 +133,7 @@ fn unowned(tenant: &TenantName, namespace: Option<&str>, name: &str, component: 
 /// Puts an object into the form that is sent, with the hash of its contents.
 fn object(kind: Kind, typed: &impl Serialize) -> Object {
     // Maps with string keys, lists and scalars: this cannot fail.
-    with_hash(kind, serde_json::to_value(typed).unwrap_or_default())
-}
-
-fn with_hash(kind: Kind, mut body: Value) -> Object {
+    let mut body = serde_json::to_value(typed).unwrap_or_default();
     let text = |field: &str| body["metadata"][field].as_str().unwrap_or_default().to_owned();
     let key = Key { kind, namespace: text("namespace"), name: text("name") };
     let hash = hash([body.to_string().as_bytes()]);

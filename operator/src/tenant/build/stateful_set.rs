@@ -16,7 +16,7 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
-use super::{Object, config_map, hash, owned, pod, secret, with_hash};
+use super::{Object, config_map, hash, object, owned, pod, secret};
 use crate::{
     kinds::Kind,
     tenant::{
@@ -77,8 +77,7 @@ pub(super) fn build(
         }),
         ..StatefulSet::default()
     };
-    // Maps with string keys, lists and scalars: this cannot fail.
-    let mut body = serde_json::to_value(&set).unwrap_or_default();
+    let mut set = object(Kind::StatefulSet, &set);
     if let (Some(existing), Storage::Volume { .. }) =
         (existing_claims.and_then(Value::as_array), &tenant.redis.storage)
     {
@@ -91,9 +90,9 @@ pub(super) fn build(
                 "spec": claim["spec"],
             })
         });
-        body["spec"]["volumeClaimTemplates"] = kept.collect();
+        set.body["spec"]["volumeClaimTemplates"] = kept.collect();
     }
-    with_hash(Kind::StatefulSet, body)
+    set
 }
 
 /// Changes when anything changes that Redis reads only at its start: then the pod is replaced.
