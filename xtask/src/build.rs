@@ -75,7 +75,8 @@ pub(crate) fn images(profile: Profile) -> Result<Images> {
         hash.update(fs::read(&place)?);
         staged.push(place);
     }
-    let digest: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest =
+        hash.finalize()[..6].iter().fold(String::new(), |digest, byte| digest + &format!("{byte:02x}"));
     let tag = format!("{}-{digest}", env!("CARGO_PKG_VERSION"));
     let image = |name: &str, inputs: &[PathBuf]| {
         let file = root().join(format!("Dockerfile.{name}"));

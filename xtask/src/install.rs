@@ -75,10 +75,13 @@ pub(crate) fn load(cluster: &Cluster, images: &Images) -> Result<()> {
 
 /// Installs the chart or upgrades it, and waits until it runs. `tag` names images made here.
 pub(crate) fn chart(access: &Access, tag: Option<&str>, values: &[String]) -> Result<()> {
+    step("kubectl apply -f examples/namespace.yaml", || {
+        run(access.kubectl().args(["apply", "-f"]).arg(root().join("examples/namespace.yaml"))).map(drop)
+    })?;
     step("helm upgrade --install keystead charts/keystead", || {
         let mut helm = access.helm();
         helm.args(["upgrade", "--install", "keystead"]).arg(root().join("charts/keystead"));
-        helm.args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"]);
+        helm.args(["--namespace", NAMESPACE, "--wait", "--timeout", "3m"]);
         for file in values {
             helm.args(["--values", file]);
         }

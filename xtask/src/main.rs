@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod dev;
 mod install;
+mod tally;
 mod test;
 mod tour;
 mod up;
@@ -38,21 +39,19 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let success = |()| ExitCode::SUCCESS;
     let result = match Arguments::parse().command {
-        Command::Up(arguments) => up::run(&arguments),
-        Command::Down => up::down(),
-        Command::Dev(arguments) => dev::run(&arguments),
+        Command::Up(arguments) => up::run(&arguments).map(success),
+        Command::Down => up::down().map(success),
+        Command::Dev(arguments) => dev::run(&arguments).map(success),
         Command::Test(arguments) => test::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Crds => build::crds(),
+        Command::Bench(arguments) => bench::run(&arguments).map(success),
+        Command::Crds => build::crds().map(success),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 /// The root of the tree.

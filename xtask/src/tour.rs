@@ -147,14 +147,13 @@ impl Forward {
         // It goes on to tell of each connection, and would end if nobody read that.
         thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
         let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-        match port {
-            Some(port) => Ok(Self { child, port }),
-            None => {
-                let _ = child.kill();
-                let _ = child.wait();
-                bail!("kubectl port-forward says {line:?} instead of a port")
-            }
+        if let Some(port) = port {
+            return Ok(Self { child, port });
         }
+        // It may have ended already.
+        let _ = child.kill();
+        let _ = child.wait();
+        bail!("kubectl port-forward says {line:?} instead of a port")
     }
 }
 
