@@ -49,6 +49,11 @@ impl Cluster {
         let cluster = Self { state: paths::state(), tools };
         if cluster.is_running() {
             eprintln!("the cluster runs already: {}", cluster.state.display());
+            if let Some(netpol) = &options.netpol
+                && processes::pid(&cluster.state, "netpol").is_none()
+            {
+                start::netpol(&cluster, netpol)?;
+            }
             return Ok(cluster);
         }
         // Whatever a crash has left would be in the way.
@@ -131,10 +136,14 @@ impl Cluster {
         command
     }
 
+    /// A busy cluster may be slow to answer: it is asked for a while before it is given up.
     fn is_running(&self) -> bool {
-        processes::pid(&self.state, "kubelet").is_some()
-            && processes::pid(&self.state, "apiserver").is_some()
-            && succeeds(self.kubectl().args(["get", "--raw", "/readyz"]))
+        let lives = |name| processes::pid(&self.state, name).is_some();
+        if !lives("kubelet") || !lives("apiserver") {
+            return false;
+        }
+        let ready = || run(self.kubectl().args(["get", "--raw", "/readyz"])).map(drop);
+        wait_for("the apiserver answers", Duration::from_secs(20), ready).is_ok()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     cluster::{BRIDGE, Cluster},
     paths, processes,
     shell::{run, step, succeeds, wait_for},
-    start::{ctr, socket},
+    start::ctr,
     tools::Tools,
 };
 
@@ -110,13 +110,31 @@ fn pods(cluster: &Cluster) {
     }
 }
 
-/// Processes of the cluster, whoever started them: shims name the socket, components the state folder.
+/// Processes of the cluster that no note names: components and shims by their program, containers by their cgroup.
 fn strays(state: &Path) -> Vec<u32> {
-    let mut pids = processes::with_argument(&socket(state));
-    pids.extend(processes::with_argument(&format!("{}/", state.display())));
+    let tools = paths::cache().join("tools");
+    let tools = fs::canonicalize(&tools).unwrap_or(tools);
+    let mut pids = processes::of_programs(&tools, &format!("{}/", state.display()));
+    // A person's own kubectl is none of ours to stop.
+    let kubectl =
+        |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"kubectl\0"));
+    pids.retain(|pid| !kubectl(pid));
+    for group in cgroups() {
+        members(&group, &mut pids);
+    }
     pids.sort_unstable();
     pids.dedup();
     pids
+}
+
+fn members(group: &Path, pids: &mut Vec<u32>) {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+    for child in fs::read_dir(group).into_iter().flatten().flatten() {
+        if child.path().is_dir() {
+            members(&child.path(), pids);
+        }
+    }
 }
 
 /// Mounts below the state folder, the innermost first.

@@ -72,13 +72,16 @@ pub(crate) fn signal(pid: u32, signal: &str) {
         Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).stderr(Stdio::null()).status();
 }
 
-/// Pids whose command line holds this text.
-pub(crate) fn with_argument(text: &str) -> Vec<u32> {
+/// Pids of programs from this folder whose command line holds this text. The text alone may also stand in an editor's
+/// or a shell's command line.
+pub(crate) fn of_programs(folder: &Path, text: &str) -> Vec<u32> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     processes
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != std::process::id())
+        .filter(|pid: &u32| {
+            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(folder))
+        })
         .filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&line).contains(text)

@@ -218,7 +218,11 @@ pub(crate) fn netpol(cluster: &Cluster, binary: &Path) -> Result<()> {
     }
     let mut command = Command::new(binary);
     command.env("KUBECONFIG", cluster.kubeconfig()).env("KEYSTEAD_NETPOL_DNS", ADDRESS);
-    processes::start(&cluster.state, "netpol", &mut command)
+    processes::start(&cluster.state, "netpol", &mut command)?;
+    wait_for("NetworkPolicies are enforced", Duration::from_secs(20), || {
+        processes::check(&cluster.state, "netpol")?;
+        run(Command::new("nft").args(["list", "table", "inet", "keystead_netpol"])).map(drop)
+    })
 }
 
 /// The images' side of containerd.

@@ -44,7 +44,12 @@ fn every_redis_pod_deleted_loses_no_acknowledged_write() {
         let lost: Vec<_> = written
             .iter()
             .filter_map(|(key, value)| {
-                let answer = gateway.get(&format!("/api/v1/kv/{key}"), &user.access_token);
+                // The connection to the pod that is gone may have to time out first.
+                let path = format!("/api/v1/kv/{key}");
+                let answer = eventually("the gateway reads", || {
+                    let answer = gateway.get(&path, &user.access_token);
+                    if matches!(answer.status, 503 | 504) { Err(answer) } else { Ok(answer) }
+                });
                 let kept = answer.status == 200 && answer.body["value"].as_u64() >= Some(*value);
                 (!kept).then(|| format!("{key}: {value} was acknowledged, now {answer:?}"))
             })

@@ -21,7 +21,8 @@ fn the_minimal_example_serves_a_key_and_does_a_job() {
     let token = &user.access_token;
     let value = json!({"text": "ü", "number": 1e300, "list": [1, null, true]});
     let written = gateway.put("/api/v1/kv/greeting", token, &value);
-    assert_eq!(written.status, 201, "{written:?}");
+    // 200 where an earlier tour has left its data.
+    assert!(matches!(written.status, 200 | 201), "{written:?}");
     let read = gateway.get("/t/acme/api/v1/kv/greeting", token);
     assert_eq!((read.status, &read.body["value"]), (200, &value), "{read:?}");
 
@@ -39,6 +40,8 @@ fn the_minimal_example_serves_a_key_and_does_a_job() {
     assert_eq!(second.stdout.trim(), "tenant.keystead.io/acme unchanged");
     let difference = kubectl(&["diff", "-f", MINIMAL], None);
     assert_eq!(difference.code, Some(0), "{}", difference.stdout);
+    // The default keeps the data; this scenario must leave nothing for its next run.
+    kubectl_ok(&["patch", "tenant", "acme", "--type=merge", "-p", r#"{"spec":{"deletionPolicy":"Delete"}}"#]);
     tenant.delete();
 }
 

@@ -66,8 +66,15 @@ async fn run() -> Result<(), String> {
             World { policies: policies.state(), pods: pods.state(), namespaces: namespaces.state(), dns };
         let wanted = table(&world);
         if wanted != applied {
-            apply(&wanted).await?;
-            applied = wanted;
+            // The table before stays until this one is taken: what fails is tried again.
+            match apply(&wanted).await {
+                Ok(()) => applied = wanted,
+                Err(error) => {
+                    eprintln!("the table is not applied yet: {error}");
+                    sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            }
         }
         changed.notified().await;
         // What changes together is applied together.

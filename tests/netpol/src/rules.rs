@@ -164,6 +164,10 @@ fn allow(
         };
         for peer in peers {
             if let Some(block) = &peer.ip_block {
+                // Pods have IPv4 addresses only: a block of another family holds none of them.
+                if block.cidr.contains(':') {
+                    continue;
+                }
                 let except = block
                     .except
                     .iter()
