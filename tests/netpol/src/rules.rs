@@ -66,10 +66,10 @@ pub(crate) fn table(world: &World) -> String {
             if selecting.is_empty() {
                 continue;
             }
-            let (word, side) =
+            let (name, side) =
                 if direction == Direction::Egress { ("out", "saddr") } else { ("in", "daddr") };
-            let _ = writeln!(jumps, "    ip {side} {} jump {word}_{number}", pod.address);
-            let _ = writeln!(chains, "  chain {word}_{number} {{");
+            let _ = writeln!(jumps, "    ip {side} {} jump {name}_{number}", pod.address);
+            let _ = writeln!(chains, "  chain {name}_{number} {{");
             let mut lines = BTreeSet::new();
             for policy in selecting {
                 allow(policy, pod, direction, &ends, &namespaces, &mut lines);
@@ -137,6 +137,9 @@ fn isolates(policy: &NetworkPolicy, pod: &End, direction: Direction) -> bool {
         && spec.pod_selector.as_ref().is_none_or(|selector| selects(selector, &pod.labels))
 }
 
+/// Peers and ports of a rule.
+type Rule<'a> = (Option<&'a Vec<NetworkPolicyPeer>>, Option<&'a Vec<NetworkPolicyPort>>);
+
 /// Adds a match for each thing that the policy allows the pod.
 fn allow(
     policy: &NetworkPolicy,
@@ -147,7 +150,7 @@ fn allow(
     lines: &mut BTreeSet<String>,
 ) {
     let Some(spec) = &policy.spec else { return };
-    let rules: Vec<(Option<&Vec<NetworkPolicyPeer>>, Option<&Vec<NetworkPolicyPort>>)> = match direction {
+    let rules: Vec<Rule<'_>> = match direction {
         Direction::Ingress => {
             spec.ingress.iter().flatten().map(|rule| (rule.from.as_ref(), rule.ports.as_ref())).collect()
         }
@@ -168,12 +171,10 @@ fn allow(
                 if block.cidr.contains(':') {
                     continue;
                 }
-                let except = block
-                    .except
-                    .iter()
-                    .flatten()
-                    .map(|cidr| format!(" ip {side} != {cidr}"))
-                    .collect::<String>();
+                let mut except = String::new();
+                for cidr in block.except.iter().flatten() {
+                    let _ = write!(except, " ip {side} != {cidr}");
+                }
                 let matches = port_matches(ports, (direction == Direction::Ingress).then_some(pod));
                 lines.extend(
                     matches.into_iter().map(|port| format!("ip {side} {}{except} {port}", block.cidr)),
@@ -211,7 +212,7 @@ fn port_matches(ports: Option<&Vec<NetworkPolicyPort>>, target: Option<&End>) ->
         match (&port.port, port.end_port) {
             (None, _) => matches.push(format!("meta l4proto {word}")),
             (Some(IntOrString::Int(first)), Some(last)) => {
-                matches.push(format!("{word} dport {first}-{last}"))
+                matches.push(format!("{word} dport {first}-{last}"));
             }
             (Some(IntOrString::Int(number)), None) => matches.push(format!("{word} dport {number}")),
             (Some(IntOrString::String(name)), _) => {
