@@ -31,7 +31,7 @@ pub use schema::{crd, yaml};
 pub use settings::{InvalidSetting, check_setting};
 pub use status::{Phase, RedisStatus, TenantStatus, condition};
 pub use tenant::{DeletionPolicy, LimitsSpec, Tenant, TenantSpec};
-pub use worker::WorkerSpec;
+pub use worker::{ScheduleSpec, WorkerSpec};
 
 /// Put on a Tenant while the operator has something to remove for it.
 pub const FINALIZER: &str = "keystead.io/tenant";

@@ -1,7 +1,8 @@
 //! `spec.worker`: the pods that run the tenant's jobs.
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::redis::Resources;
 
@@ -25,6 +26,46 @@ pub struct WorkerSpec {
     pub image: Option<String>,
     #[serde(default)]
     pub resources: Resources,
+    /// Jobs that are queued again and again, once each time however many pods there are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub schedules: Vec<ScheduleSpec>,
+}
+
+/// A job that is queued again and again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleSpec {
+    /// Another for each schedule.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Minute, hour, day, month and weekday, in UTC, as in crontab(5) with numbers.
+    #[schemars(length(max = 100))]
+    #[x_kube(validation = cron())]
+    pub cron: String,
+    /// The kind of the job, such as kv.export.
+    #[schemars(length(min = 1, max = 64))]
+    pub kind: String,
+    /// Whatever the kind takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "payload")]
+    pub payload: Option<Value>,
+}
+
+/// The shape of a schedule; a range the wrong way round is found by the operator.
+fn cron() -> Rule {
+    let field = |number: &str| {
+        let item = format!("([*]|{number}(-{number})?)(/[1-5]?[0-9])?");
+        format!("{item}(,{item})*")
+    };
+    let fields =
+        ["[0-5]?[0-9]", "(1?[0-9]|2[0-3])", "(0?[1-9]|[12][0-9]|3[01])", "(0?[1-9]|1[0-2])", "[0-7]"];
+    Rule::new(format!("self.matches('^{}$')", fields.map(field).join(" ")))
+        .message("no schedule: write five fields, minute (0-59) hour (0-23) day (1-31) month (1-12) weekday (0-7), each *, a number, a range, a list or a step, such as \"0 3 * * *\"")
+}
+
+fn payload(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
 fn replicas() -> i32 {
@@ -42,6 +83,7 @@ impl Default for WorkerSpec {
             concurrency: concurrency(),
             image: None,
             resources: Resources::default(),
+            schedules: Vec::new(),
         }
     }
 }

@@ -5,11 +5,13 @@
 //! other's world: this crate knows no Kubernetes, no HTTP and no Redis.
 
 mod name;
+mod schedule;
 mod secret;
 
 use serde::{Deserialize, Serialize};
 
 pub use name::{InvalidTenantName, TenantName};
+pub use schedule::{Cron, InvalidCron, Schedule};
 pub use secret::SecretText;
 
 /// The version of the format that this crate reads and writes.
@@ -131,7 +133,9 @@ pub enum Algorithm {
 pub enum RouteError {
     #[error("the route is not a valid document: {0}")]
     Malformed(#[from] serde_json::Error),
-    #[error("the route has format {found}, this gateway reads format {FORMAT}: upgrade the older of operator and gateway")]
+    #[error(
+        "the route has format {found}, this gateway reads format {FORMAT}: upgrade the older of operator and gateway"
+    )]
     UnknownFormat { found: u32 },
     #[error("the route names no key {0:?} among auth.keys: auth.activeKey must be the id of one of them")]
     NoActiveKey(String),

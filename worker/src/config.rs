@@ -1,9 +1,9 @@
 //! The worker's flags; each can come from the environment.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Parser, ValueEnum};
-use keystead_route::TenantName;
+use keystead_route::{Schedule, TenantName};
 use tracing_subscriber::EnvFilter;
 
 /// Runs one tenant's jobs.
@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Seconds between two sweeps of expired keys, however many workers there are.
     #[arg(long, env = "KEYSTEAD_SWEEP_EVERY", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) sweep_every: u64,
+    /// Jobs that are queued again and again: a JSON list of name, cron, kind and payload.
+    #[arg(long, env = "KEYSTEAD_SCHEDULES", default_value = "[]")]
+    pub(crate) schedules: Schedules,
     /// Seconds that running jobs get when the process is asked to end; the rest goes back to the queue.
     #[arg(long, env = "KEYSTEAD_SHUTDOWN_GRACE", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub(crate) shutdown_grace: u64,
@@ -42,6 +45,18 @@ pub(crate) struct Arguments {
     pub(crate) log: String,
     #[arg(long, env = "KEYSTEAD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub(crate) log_format: LogFormat,
+}
+
+/// The schedules of the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedules(pub(crate) Vec<Schedule>);
+
+impl FromStr for Schedules {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(text).map(Self)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

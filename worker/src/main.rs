@@ -62,6 +62,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     tokio::spawn(health::serve(listener, health, queue.clone()));
     let sweep_every = Duration::from_secs(arguments.sweep_every);
     tokio::spawn(periodic::sweeps(queue.clone(), sweep_every));
+    tokio::spawn(periodic::schedules(queue.clone(), arguments.schedules.0.clone()));
 
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;

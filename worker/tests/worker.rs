@@ -181,6 +181,34 @@ async fn one_sweep_runs_a_period_however_many_workers() {
 }
 
 #[tokio::test]
+async fn a_schedule_runs_once_a_minute_however_many_workers_and_makes_up_for_a_replaced_one() {
+    let server = Server::start();
+    let queue = queue(&server);
+    let minute = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 60;
+    let began = minute();
+    let schedules = r#"[{"name":"each","cron":"* * * * *","kind":"kv.export"},{"name":"never","cron":"0 0 30 2 *","kind":"ttl.sweep"}]"#;
+    let arguments = ["--schedules", schedules, "--sweep-every", "86400"];
+    let _workers: Vec<_> = (0..2).map(|_| Worker::start(&server, None, &arguments)).collect();
+    let exports = async || {
+        let (_, ids) = queue.list(0, 100).await.unwrap();
+        let mut exports = 0;
+        for id in ids {
+            exports += u64::from(queue.get(&id).await.unwrap().unwrap().kind == "kv.export");
+        }
+        exports
+    };
+    eventually("this minute and the five before it", async || {
+        let exports = exports().await;
+        if exports >= 6 { Ok(()) } else { Err(exports.to_string()) }
+    })
+    .await;
+    // Long enough for the second worker to have asked as well.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let passed = minute() - began;
+    assert!(exports().await <= 6 + passed, "a minute's job ran twice");
+}
+
+#[tokio::test]
 async fn a_killed_workers_jobs_are_done_by_another() {
     let server = Server::start();
     let queue = queue(&server);

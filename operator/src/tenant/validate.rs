@@ -8,9 +8,9 @@ use k8s_openapi::{
 };
 use keystead_crds::{
     AppendOnly, DeletionPolicy, EvictionPolicy, InvalidQuantity, InvalidSetting, NetworkSpec, Profile,
-    Resources, Tenant, TenantSpec, Topology, bytes, canonical, check_setting,
+    Resources, ScheduleSpec, Tenant, TenantSpec, Topology, bytes, canonical, check_setting,
 };
-use keystead_route::{Algorithm, InvalidTenantName, Limits, SignUp, TenantName};
+use keystead_route::{Algorithm, InvalidCron, InvalidTenantName, Limits, Schedule, SignUp, TenantName};
 
 use super::names;
 use crate::settings::Settings;
@@ -82,6 +82,7 @@ pub struct ValidWorker {
     pub replicas: Replicas,
     pub concurrency: u32,
     pub resources: ValidResources,
+    pub schedules: Vec<Schedule>,
 }
 
 /// Whose worker it is: ours is started by its path in the gateway's image, the tenant's by its own entrypoint.
@@ -150,6 +151,8 @@ pub enum Invalid {
     Setting(#[from] InvalidSetting),
     #[error("{field} is {value:?}: write a duration such as 30m or 168h")]
     Duration { field: &'static str, value: String },
+    #[error("worker.schedules, {name}: {source}")]
+    Schedule { name: String, source: InvalidCron },
     #[error("{field} is {value}: it is out of range")]
     Range { field: &'static str, value: i64 },
 }
@@ -289,6 +292,17 @@ fn worker(spec: &TenantSpec, settings: &Settings) -> Result<ValidWorker, Invalid
             &defaults,
             ["worker.resources.cpu", "worker.resources.memory"],
         )?,
+        schedules: worker.schedules.iter().map(schedule).collect::<Result<_, _>>()?,
+    })
+}
+
+fn schedule(spec: &ScheduleSpec) -> Result<Schedule, Invalid> {
+    let cron = spec.cron.parse().map_err(|source| Invalid::Schedule { name: spec.name.clone(), source })?;
+    Ok(Schedule {
+        name: spec.name.clone(),
+        cron,
+        kind: spec.kind.clone(),
+        payload: spec.payload.clone().unwrap_or_default(),
     })
 }
 

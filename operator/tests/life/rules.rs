@@ -38,7 +38,7 @@ async fn bad_manifests_are_refused_by_the_api_server_with_what_to_do() {
             let old = serde_json::from_value(manifest(&rule.name, old)).unwrap();
             cluster.tenants().create(&PostParams::default(), &old).await.unwrap();
         }
-        let outcome = write(&cluster, &rule).await;
+        let outcome = write(&cluster, rule).await;
         let said = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let good = match &rule.says {
             None => outcome.is_ok(),

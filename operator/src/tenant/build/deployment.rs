@@ -74,19 +74,25 @@ fn container(tenant: &ValidTenant, redis_address: &str) -> Container {
         WorkerImage::Ours(image) => (image, true),
         WorkerImage::Own(image) => (image, false),
     };
+    let mut env = vec![
+        pod::env("KEYSTEAD_TENANT", tenant.name.as_str()),
+        pod::env("KEYSTEAD_REDIS_ADDRESS", redis_address),
+        pod::env("KEYSTEAD_REDIS_USERNAME", "worker"),
+        pod::env("KEYSTEAD_REDIS_PASSWORD_FILE", format!("{PASSWORD_FOLDER}/password")),
+        pod::env("KEYSTEAD_CONCURRENCY", tenant.worker.concurrency.to_string()),
+        pod::env("KEYSTEAD_LISTEN", format!("0.0.0.0:{}", names::WORKER_PORT)),
+    ];
+    if !tenant.worker.schedules.is_empty() {
+        // Strings and JSON: this cannot fail.
+        let schedules = serde_json::to_string(&tenant.worker.schedules).unwrap_or_default();
+        env.push(pod::env("KEYSTEAD_SCHEDULES", schedules));
+    }
     Container {
         name: names::WORKER.into(),
         image: Some(image.clone()),
         image_pull_policy: Some("IfNotPresent".into()),
         command: ours.then(|| vec!["/usr/local/bin/keystead-worker".into()]),
-        env: Some(vec![
-            pod::env("KEYSTEAD_TENANT", tenant.name.as_str()),
-            pod::env("KEYSTEAD_REDIS_ADDRESS", redis_address),
-            pod::env("KEYSTEAD_REDIS_USERNAME", "worker"),
-            pod::env("KEYSTEAD_REDIS_PASSWORD_FILE", format!("{PASSWORD_FOLDER}/password")),
-            pod::env("KEYSTEAD_CONCURRENCY", tenant.worker.concurrency.to_string()),
-            pod::env("KEYSTEAD_LISTEN", format!("0.0.0.0:{}", names::WORKER_PORT)),
-        ]),
+        env: Some(env),
         ports: Some(vec![ContainerPort {
             name: Some("metrics".into()),
             container_port: names::WORKER_PORT,

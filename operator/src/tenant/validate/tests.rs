@@ -75,6 +75,13 @@ fn values_that_redis_would_not_start_with_are_refused() {
 }
 
 #[test]
+fn a_schedule_the_wrong_way_round_is_refused_by_its_name() {
+    let schedules = json!([{ "name": "odd", "cron": "5-3 * * * *", "kind": "ttl.sweep" }]);
+    let error = valid(json!({ "worker": { "schedules": schedules } })).unwrap_err().to_string();
+    assert!(error.starts_with("worker.schedules, odd: \"5-3 * * * *\" is no schedule"), "{error}");
+}
+
+#[test]
 fn durations_add_up() {
     assert_eq!(duration("f", "1h30m15s"), Ok(Duration::from_secs(5415)));
     for wrong in ["", "30", "m", "1d", "0s", "1.5h", "99999999999999999999h"] {
