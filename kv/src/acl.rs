@@ -5,12 +5,12 @@
 /// The gateway: entries, accounts and the queue.
 pub const GATEWAY: &str = "~kv:* ~auth:* ~jobs:* &jobs:* -@all +hello +ping +evalsha +script|load \
 +get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hincrby +expire +pexpire +pexpireat +pttl +time \
-+persist +sadd +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +info";
++persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +info";
 
 /// The worker: entries and the queue, never accounts.
 pub const WORKER: &str = "~kv:* ~jobs:* &jobs:* -@all +hello +ping +evalsha +script|load \
 +get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hincrby +expire +pexpire +pexpireat +pttl +time \
-+persist +sadd +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +subscribe +unsubscribe +info";
++persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +subscribe +unsubscribe +info";
 
 /// Probes and figures: no key at all.
 pub const MONITOR: &str = "resetkeys resetchannels -@all +ping +info";

@@ -42,7 +42,8 @@ scripts! {
     REFRESH_ISSUE = "refresh_issue.lua";
     REFRESH_ROTATE = "refresh_rotate.lua";
     JOB_ENQUEUE = "queue/lib.lua" "queue/enqueue.lua";
-    JOB_FETCH = "queue/lib.lua" "queue/fetch.lua";
+    JOB_FETCH = "queue/allow_when_full.lua" "queue/lib.lua" "queue/fetch.lua";
+    JOB_RENEW = "queue/allow_when_full.lua" "queue/lib.lua" "queue/renew.lua";
     JOB_FINISH = "queue/lib.lua" "queue/finish.lua";
     JOB_CANCEL = "queue/lib.lua" "queue/cancel.lua";
     JOB_RETRY = "queue/lib.lua" "queue/retry.lua";

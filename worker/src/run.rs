@@ -91,8 +91,13 @@ pub(crate) async fn work(
 async fn renew(shared: Arc<Shared>) {
     loop {
         sleep(LEASE / 3).await;
-        if let Err(error) = shared.claims.renew().await {
-            tracing::warn!(%error, "the lease is not renewed");
+        let held: Vec<String> = shared.open().keys().cloned().collect();
+        match shared.claims.renew(&held).await {
+            Ok(0) => {}
+            Ok(jobs) => {
+                tracing::warn!(jobs, "jobs that never came, or whose end was not recorded, went back");
+            }
+            Err(error) => tracing::warn!(%error, "the lease is not renewed"),
         }
     }
 }

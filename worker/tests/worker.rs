@@ -257,6 +257,54 @@ async fn failures_are_retried_later_and_then_dead_and_can_be_run_again() {
 }
 
 #[tokio::test]
+async fn a_job_that_never_came_goes_back_although_its_worker_lives() {
+    let server = Server::start();
+    let queue = queue(&server);
+    let claims = Claims::new(&queue, "w".into(), Duration::from_millis(300));
+    let (lost, kept) = (NewJob::new("kv.export", "null"), NewJob::new("ttl.sweep", "null"));
+    let lost = queue.enqueue(&lost).await.unwrap().id;
+    let kept = queue.enqueue(&kept).await.unwrap().id;
+    // The answer with the first of them is lost on its way.
+    let (claimed, _) = claims.fetch(10).await.unwrap();
+    let held = [kept.clone()];
+    eventually("the lost job is taken back", async || match claims.renew(&held).await.unwrap() {
+        1 => Ok(()),
+        other => Err(format!("{other}")),
+    })
+    .await;
+    assert_eq!(queue.get(&kept).await.unwrap().unwrap().status, "running");
+    let (again, _) = claims.fetch(10).await.unwrap();
+    assert_eq!(
+        again.iter().map(|claim| (claim.id.as_str(), claim.attempt)).collect::<Vec<_>>(),
+        [(lost.as_str(), 2)]
+    );
+    let done = Ending::Succeeded { result: String::new(), bytes: Vec::new() };
+    let old = claimed.iter().find(|claim| claim.id == lost).unwrap();
+    assert!(!claims.end(old, &done).await.unwrap(), "the old claim is void, also from the same worker");
+    assert!(claims.end(&again[0], &done).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_full_redis_still_sweeps() {
+    let server = Server::with(&["--save", "", "--maxmemory", "4mb", "--maxmemory-policy", "noeviction"]);
+    let (queue, store) = (queue(&server), Store::new(connect(&server, None)));
+    let sweep = queue.enqueue(&NewJob::new("ttl.sweep", "null")).await.unwrap().id;
+    let full = Put {
+        value: vec![b'1'; 300_000].into(),
+        content_type: JSON.into(),
+        tags: BTreeMap::new(),
+        ttl: Ttl::Forever,
+    };
+    let mut written = 0;
+    while store.put(&format!("big-{written}"), &full, &Condition::Any).await.is_ok() {
+        written += 1;
+        assert!(written < 100, "maxmemory does not hold");
+    }
+    let _worker = Worker::start(&server, None, &[]);
+    ended(&queue, &sweep, "succeeded").await;
+}
+
+#[tokio::test]
 async fn scheduled_and_urgent_jobs_come_in_their_order() {
     let server = Server::start();
     let queue = queue(&server);

@@ -1,8 +1,9 @@
 -- Renews a worker's lease, makes due jobs ready, takes jobs of a dead worker back, and hands out jobs. Every step looks
 -- at a bounded number of jobs, however long the queue is.
 -- KEYS: 1 workers
--- ARGV: 1 worker, 2 jobs at most (0: renews the lease only), 3 lease in ms, 4 retention in s, 5 finished jobs kept
--- Returns {ready jobs that are left, then for each job: id, kind, payload, attempt, attempts at most}.
+-- ARGV: 1 worker, 2 jobs at most, 3 lease in ms, 4 retention in s, 5 finished jobs kept
+-- Returns {ready jobs that are left, then for each job: id, kind, payload, attempt, attempts at most,
+-- number of the claim}.
 local worker, limit, now = ARGV[1], tonumber(ARGV[2]), now_ms()
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), worker)
 
@@ -17,35 +18,23 @@ end
 
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)) do
   local ids = redis.call('SPOP', running_key(dead), 100)
-  for _, id in ipairs(ids) do
-    local job = redis.call('HMGET', job_key(id), 'priority', 'attempts', 'max_attempts', 'status')
-    if job[4] == 'running' then
-      if tonumber(job[2]) >= tonumber(job[3]) then
-        redis.call('HSET', job_key(id), 'error', 'its worker died')
-        move(id, 'running', 'dead')
-        finish(id, now, tonumber(ARGV[4]), tonumber(ARGV[5]))
-      else
-        move(id, 'running', 'pending')
-        ready(id, job[1], now)
-      end
-    end
-  end
+  for _, id in ipairs(ids) do take_back(id, now, tonumber(ARGV[4]), tonumber(ARGV[5])) end
   if #ids < 100 then redis.call('ZREM', KEYS[1], dead) end
 end
 
 local result = {0}
-if limit > 0 then
-  local popped = redis.call('ZPOPMIN', READY, limit)
-  for i = 1, #popped, 2 do
-    local id = popped[i]
-    local job = redis.call('HMGET', job_key(id), 'kind', 'payload', 'max_attempts')
-    if job[1] then
-      local attempt = redis.call('HINCRBY', job_key(id), 'attempts', 1)
-      redis.call('HSET', job_key(id), 'worker', worker, 'started', now)
-      redis.call('SADD', running_key(worker), id)
-      move(id, 'pending', 'running')
-      for _, field in ipairs({id, job[1], job[2], attempt, tonumber(job[3])}) do result[#result + 1] = field end
-    end
+local popped = redis.call('ZPOPMIN', READY, limit)
+for i = 1, #popped, 2 do
+  local id = popped[i]
+  local job = redis.call('HMGET', job_key(id), 'kind', 'payload', 'max_attempts')
+  if job[1] then
+    local attempt = redis.call('HINCRBY', job_key(id), 'attempts', 1)
+    -- Never set back, unlike the attempts: by it an old claim is told from a new one.
+    local claim = redis.call('HINCRBY', job_key(id), 'claim', 1)
+    redis.call('HSET', job_key(id), 'worker', worker, 'started', now)
+    redis.call('SADD', running_key(worker), id)
+    move(id, 'pending', 'running')
+    for _, field in ipairs({id, job[1], job[2], attempt, tonumber(job[3]), claim}) do result[#result + 1] = field end
   end
 end
 result[1] = redis.call('ZCARD', READY)

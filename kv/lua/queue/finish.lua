@@ -1,10 +1,10 @@
 -- Ends an attempt. Only the worker that still has it may: one whose lease ran out has lost it.
 -- KEYS: 1 job
--- ARGV: 1 id, 2 worker, 3 attempt, 4 outcome (succeeded, retry, dead, released), 5 error, 6 result (JSON or empty),
+-- ARGV: 1 id, 2 worker, 3 number of the claim, 4 outcome (succeeded, retry, dead, released), 5 error, 6 result (JSON or empty),
 --       7 bytes of the result (or empty), 8 delay of a retry in ms, 9 retention in s, 10 finished jobs kept
 -- Returns 1, or 0 where the attempt is not the worker's any more.
 local id, worker, outcome, now = ARGV[1], ARGV[2], ARGV[4], now_ms()
-local job = redis.call('HMGET', KEYS[1], 'status', 'worker', 'attempts', 'priority')
+local job = redis.call('HMGET', KEYS[1], 'status', 'worker', 'claim', 'priority')
 if job[1] ~= 'running' or job[2] ~= worker or job[3] ~= ARGV[3] then return 0 end
 redis.call('SREM', running_key(worker), id)
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[5]) end
@@ -25,6 +25,6 @@ else
     if ARGV[7] ~= '' then redis.call('SET', KEYS[1] .. ':result', ARGV[7]) end
   end
   move(id, 'running', outcome)
-  finish(id, now, tonumber(ARGV[9]), tonumber(ARGV[10]))
+  finish(id, outcome, now, tonumber(ARGV[9]), tonumber(ARGV[10]))
 end
 return 1

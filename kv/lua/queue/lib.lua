@@ -25,21 +25,36 @@ local function ready(id, priority, now)
   redis.call('ZADD', READY, (9 - tonumber(priority)) * 1e13 + now, id)
 end
 
--- finish(id, now, retention, cap): it is kept for a while, and only so many are.
-local function finish(id, now, retention, cap)
+-- finish(id, status, now, retention, cap): it is kept for a while, and only so many are. The member names the status
+-- too, because the job itself may have expired when it is taken out.
+local function finish(id, status, now, retention, cap)
   redis.call('HSET', job_key(id), 'finished', now)
   redis.call('EXPIRE', job_key(id), retention)
   redis.call('EXPIRE', job_key(id) .. ':result', retention)
-  redis.call('ZADD', FINISHED, now, id)
+  redis.call('ZADD', FINISHED, now, status .. ':' .. id)
   local surplus = math.min(redis.call('ZCARD', FINISHED) - cap, 10)
   local old = redis.call('ZRANGEBYSCORE', FINISHED, '-inf', now - retention * 1000, 'LIMIT', 0, 10)
   if surplus > #old then old = redis.call('ZRANGE', FINISHED, 0, surplus - 1) end
-  for _, gone in ipairs(old) do
-    local status = redis.call('HGET', job_key(gone), 'status')
-    if status then redis.call('HINCRBY', COUNTS, status, -1) end
+  for _, member in ipairs(old) do
+    local was, gone = string.match(member, '^(%a+):(.*)$')
+    redis.call('HINCRBY', COUNTS, was, -1)
     redis.call('DEL', job_key(gone), job_key(gone) .. ':result')
-    redis.call('ZREM', FINISHED, gone)
+    redis.call('ZREM', FINISHED, member)
     redis.call('ZREM', ALL, gone)
+  end
+end
+
+-- take_back(id, now, retention, cap): a job whose worker has lost it goes back, or is dead after its last attempt.
+local function take_back(id, now, retention, cap)
+  local job = redis.call('HMGET', job_key(id), 'priority', 'attempts', 'max_attempts', 'status')
+  if job[4] ~= 'running' then return end
+  if tonumber(job[2]) >= tonumber(job[3]) then
+    redis.call('HSET', job_key(id), 'error', 'its worker died')
+    move(id, 'running', 'dead')
+    finish(id, 'dead', now, retention, cap)
+  else
+    move(id, 'running', 'pending')
+    ready(id, job[1], now)
   end
 end
 

@@ -7,7 +7,7 @@ if not job[1] then return -1 end
 if job[1] ~= 'dead' and job[1] ~= 'cancelled' then return 0 end
 local now = now_ms()
 redis.call('PERSIST', KEYS[1])
-redis.call('ZREM', FINISHED, ARGV[1])
+redis.call('ZREM', FINISHED, job[1] .. ':' .. ARGV[1])
 redis.call('HSET', KEYS[1], 'attempts', 0, 'run_at', now)
 redis.call('HDEL', KEYS[1], 'error', 'finished')
 move(ARGV[1], job[1], 'pending')

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use redis::Value;
 
 use super::{FINISHED_KEPT, Queue, RETENTION, job_key, milliseconds};
@@ -23,6 +23,8 @@ pub struct Claim {
     /// From 1.
     pub attempt: u32,
     pub max_attempts: u32,
+    /// Tells this claim from every other of the same job.
+    number: i64,
 }
 
 /// How an attempt ended.
@@ -70,8 +72,13 @@ impl Claims {
         let Some(Value::Int(left)) = fields.next() else { return Err(Corrupt::Malformed.into()) };
         let mut claims = Vec::new();
         while let Some(id) = fields.next() {
-            let (Some(kind), Some(payload), Some(Value::Int(attempt)), Some(Value::Int(most))) =
-                (fields.next(), fields.next(), fields.next(), fields.next())
+            let (
+                Some(kind),
+                Some(payload),
+                Some(Value::Int(attempt)),
+                Some(Value::Int(most)),
+                Some(Value::Int(number)),
+            ) = (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
             else {
                 return Err(Corrupt::Malformed.into());
             };
@@ -81,14 +88,23 @@ impl Claims {
                 payload: text(payload)?,
                 attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
                 max_attempts: u32::try_from(most).unwrap_or(u32::MAX),
+                number,
             });
         }
         Ok((claims, left.unsigned_abs()))
     }
 
-    /// Renews the lease on every job that this worker has.
-    pub async fn renew(&self) -> Result<(), Error> {
-        self.fetch(0).await.map(drop)
+    /// Renews the lease on the jobs that this worker has, and gives back what it was given and does not have; says how
+    /// many those were.
+    pub async fn renew(&self, held: &[String]) -> Result<u64, Error> {
+        let lease = milliseconds(self.lease).to_string();
+        let (retention, kept) = (RETENTION.as_secs().to_string(), FINISHED_KEPT.to_string());
+        let running = format!("jobs:{{j}}:running:{}", self.worker);
+        let keys: [&[u8]; 2] = [b"jobs:{j}:workers", running.as_bytes()];
+        let mut arguments: Vec<&[u8]> =
+            vec![self.worker.as_bytes(), lease.as_bytes(), retention.as_bytes(), kept.as_bytes()];
+        arguments.extend(held.iter().map(String::as_bytes));
+        self.connection.eval(&script::JOB_RENEW, Effect::Write, &keys, &arguments).await
     }
 
     /// Ends an attempt; false where the lease had run out and somebody else has the job.
@@ -102,13 +118,13 @@ impl Claims {
             Ending::Dead { error } => ("dead", error, "", &[], Duration::ZERO),
             Ending::Released => ("released", "", "", &[], Duration::ZERO),
         };
-        let (attempt, delay) = (claim.attempt.to_string(), milliseconds(delay).to_string());
+        let (number, delay) = (claim.number.to_string(), milliseconds(delay).to_string());
         let (retention, kept) = (RETENTION.as_secs().to_string(), FINISHED_KEPT.to_string());
         let key = job_key(&claim.id);
         let arguments: [&[u8]; 10] = [
             claim.id.as_bytes(),
             self.worker.as_bytes(),
-            attempt.as_bytes(),
+            number.as_bytes(),
             outcome.as_bytes(),
             error.as_bytes(),
             result.as_bytes(),
@@ -145,7 +161,10 @@ impl Wake {
 
     /// Waits for the next call; false where the connection is gone.
     pub async fn wait(&mut self) -> bool {
-        self.messages.next().await.is_some()
+        let called = self.messages.next().await.is_some();
+        // One look is enough for all calls that have come meanwhile.
+        while let Some(Some(_)) = self.messages.next().now_or_never() {}
+        called
     }
 }
 

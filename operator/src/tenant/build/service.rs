@@ -14,7 +14,12 @@ use crate::{
 };
 
 pub(super) fn client(tenant: &ValidTenant) -> Object {
-    build(tenant, names::REDIS, |spec| spec.type_ = Some("ClusterIP".into()))
+    build(tenant, names::REDIS, |spec| {
+        spec.type_ = Some("ClusterIP".into());
+        // There is no other pod to turn to while the only one is not ready: so clients are there the moment that Redis
+        // listens, not a probe and a round of endpoints later, and what it answers until it is ready they know.
+        spec.publish_not_ready_addresses = Some(true);
+    })
 }
 
 pub(super) fn headless(tenant: &ValidTenant) -> Object {
