@@ -66,7 +66,13 @@ impl Writer<'_> {
             Step::Scale { key, replicas } => self.scale(&key, replicas).await,
             Step::Grow { key, size } => {
                 let patch = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
-                self.merge(&key, "grow", &patch).await
+                self.merge(&key, "grow", &patch).await.map_err(|error| match error {
+                    Error::Refused { what, message } => Error::Refused {
+                        what,
+                        message: format!("{message}. Set allowVolumeExpansion: true in the StorageClass, if its volumes can grow"),
+                    },
+                    other => other,
+                })
             }
             Step::Delete { key, uid, and_pods } => self.delete(&key, &uid, and_pods).await,
         }

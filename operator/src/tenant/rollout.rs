@@ -228,7 +228,9 @@ fn scale(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {
 
 fn grow(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {
     let (key, size) = wanted_claim(tenant)?;
-    let claim = observed.by_key(&key).filter(|it| !it.is_terminating())?;
+    // One that has no volume yet cannot grow.
+    let is_bound = |it: &&Seen| it.at("/status/phase").and_then(Value::as_str) == Some("Bound");
+    let claim = observed.by_key(&key).filter(is_bound).filter(|it| !it.is_terminating())?;
     let present = claim.at("/spec/resources/requests/storage").and_then(Value::as_str)?;
     let amount = |text: &str| bytes(&Quantity(text.to_owned())).ok();
     (amount(present)? < amount(&size)?).then_some(Step::Grow { key, size })

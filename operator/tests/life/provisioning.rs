@@ -174,6 +174,39 @@ async fn a_spec_that_cannot_be_carried_out_is_stalled_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_volume_that_cannot_grow_stalls_with_what_to_do_and_redis_goes_on() {
+    let Some(cluster) = Cluster::connect().await else { return };
+    let (_, classes) =
+        cluster.kubectl(&["get", "storageclasses", "-o", "jsonpath={.items[*].allowVolumeExpansion}"], "");
+    if !has_nodes(&cluster).await || classes.is_empty() || classes.contains("true") {
+        eprintln!("skipped: no storage class whose volumes cannot grow");
+        return;
+    }
+    let _operator = Operator::leading(&cluster, "one").await;
+    let name = "kst-grow";
+    cluster.apply_tenant(name, &json!({ "worker": { "replicas": 0 } })).await;
+    cluster.wait_for(name, "Ready", "True").await;
+    cluster
+        .apply_tenant(
+            name,
+            &json!({ "worker": { "replicas": 0 }, "redis": { "storage": { "size": "2Gi" } } }),
+        )
+        .await;
+    let tenant = cluster.wait_for(name, "Stalled", "True").await;
+    let status = tenant.status.unwrap();
+    let stalled = status.conditions.iter().find(|it| it.type_ == "Stalled").unwrap();
+    assert!(stalled.message.contains("grow PersistentVolumeClaim"), "{}", stalled.message);
+    assert!(
+        stalled.message.contains("Set allowVolumeExpansion: true in the StorageClass"),
+        "{}",
+        stalled.message
+    );
+    let redis = status.conditions.iter().find(|it| it.type_ == "RedisAvailable").unwrap();
+    assert_eq!(redis.status, "True");
+    cluster.clean_up().await;
+}
+
+#[tokio::test]
 async fn a_namespace_of_others_is_never_taken_over() {
     let Some(cluster) = Cluster::connect().await else { return };
     let _operator = Operator::leading(&cluster, "one").await;

@@ -216,6 +216,7 @@ fn a_larger_volume_is_asked_for_and_a_smaller_one_is_not() {
         json!({
             "metadata": { "name": "data-redis-0", "namespace": "tenant-shop", "labels": names::labels(&"shop".parse().unwrap(), None) },
             "spec": { "resources": { "requests": { "storage": size } } },
+            "status": { "phase": "Bound" },
         })
     };
     world.put(Kind::PersistentVolumeClaim, claim("4Gi"));
