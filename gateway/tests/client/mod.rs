@@ -93,6 +93,8 @@ impl Client {
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .timeout_global(Some(Duration::from_secs(20)))
+            // A server may close a connection after an answer that needed no body: a reused one could be just that.
+            .max_idle_connections(0)
             .build()
             .new_agent();
         Self { base: gateway.base(), token: None, agent }
