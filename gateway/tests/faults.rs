@@ -95,6 +95,26 @@ fn sigterm_drains() {
 }
 
 #[test]
+fn hanging_up_does_not_get_around_the_bound_on_password_checks() {
+    let (_redis, gateway) = start(&["acme"]);
+    let body = r#"{"tenant":"acme","username":"ada","password":"Correct-horse-7"}"#;
+    let request = format!(
+        "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    // Two checks take 38 MiB; each of the hundred would take 19.
+    assert!(kibibytes < 200 * 1024, "the gateway took {kibibytes} KiB");
+}
+
+#[test]
 fn metrics_have_bounded_labels() {
     let (_redis, gateway) = start(&["acme"]);
     let client = Client::registered(&gateway, "acme");

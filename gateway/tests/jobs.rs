@@ -8,7 +8,7 @@ use serde_json::json;
 
 #[test]
 fn a_job_is_queued_seen_cancelled_and_run_again() {
-    let (_redis, gateway) = start(&["acme", "other"]);
+    let (redis, gateway) = start(&["acme", "other"]);
     let (client, other) = (Client::registered(&gateway, "acme"), Client::registered(&gateway, "other"));
     let queued =
         client.post("/api/v1/jobs", &json!({"kind": "kv.export", "payload": {"prefix": "a"}, "priority": 9}));
@@ -45,6 +45,12 @@ fn a_job_is_queued_seen_cancelled_and_run_again() {
     assert_eq!(client.get(&path).json()["status"], json!("pending"));
     assert_eq!(code(&client.get("/api/v1/jobs/nothing")), (404, "job_not_found".into()));
     assert_eq!(code(&client.get(&format!("{path}/result"))), (404, "job_not_found".into()));
+    // What is no id never becomes a part of a name in Redis.
+    redis[0].cli(&["SET", &format!("jobs:{{j}}:job:{id}:result"), "x"]);
+    for path in [format!("{path}:result"), format!("/api/v1/jobs/{id}%3Aresult"), "/api/v1/jobs/..".into()] {
+        assert_eq!(client.get(&path).status, 404, "{path}");
+        assert_eq!(client.delete(&path).status, 404, "{path}");
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! Parameters are OWASP's for small machines: 19 MiB, two passes, one lane; about 20 ms of one core.
 
+use std::sync::Arc;
+
 use argon2::{
     Argon2,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
@@ -23,13 +25,13 @@ const NOBODY: &str =
 /// Hashes and verifies, bounded.
 #[derive(Debug)]
 pub(crate) struct Passwords {
-    turns: Semaphore,
-    waiting: Semaphore,
+    turns: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl Passwords {
     pub(crate) fn new() -> Self {
-        Self { turns: Semaphore::new(AT_ONCE), waiting: Semaphore::new(MAX_WAITING) }
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
     }
 
     /// The PHC string of a password that keeps the rules.
@@ -59,9 +61,14 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let busy = || Problem::new(Code::TooBusy, "too many log-ins at once: retry later");
-        let _place = self.waiting.try_acquire().map_err(|_| busy())?;
-        let _turn = self.turns.acquire().await.map_err(|_| busy())?;
-        tokio::task::spawn_blocking(work)
+        let place = self.waiting.clone().try_acquire_owned().map_err(|_| busy())?;
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| busy())?;
+        // They go with the work, which runs on where the client hangs up: else hanging up would get around the bound.
+        let held = move || {
+            let _held = (place, turn);
+            work()
+        };
+        tokio::task::spawn_blocking(held)
             .await
             .map_err(|_| Problem::new(Code::Internal, "a password check failed"))
     }

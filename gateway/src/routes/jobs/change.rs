@@ -1,27 +1,26 @@
 //! `DELETE /jobs/{id}` cancels what has not begun; `POST /jobs/{id}/retry` runs what is dead or cancelled again.
 
 use axum::{
-    extract::Path,
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 
-use super::{changed, read::Id};
+use super::{JobId, changed};
 use crate::{
     auth::{Caller, Scope},
     problem::Problem,
 };
 
-pub(crate) async fn cancel(caller: Caller, Path(id): Path<Id>) -> Result<Response, Problem> {
+pub(crate) async fn cancel(caller: Caller, JobId(id): JobId) -> Result<Response, Problem> {
     caller.needs(Scope::JobsWrite)?;
-    let outcome = caller.tenant.queue().cancel(&id.id).await?;
+    let outcome = caller.tenant.queue().cancel(&id).await?;
     changed(outcome, "the job has begun or has ended: only what waits can be cancelled")?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-pub(crate) async fn retry(caller: Caller, Path(id): Path<Id>) -> Result<Response, Problem> {
+pub(crate) async fn retry(caller: Caller, JobId(id): JobId) -> Result<Response, Problem> {
     caller.needs(Scope::JobsWrite)?;
-    let outcome = caller.tenant.queue().retry(&id.id).await?;
+    let outcome = caller.tenant.queue().retry(&id).await?;
     changed(outcome, "only a dead or cancelled job can be run again")?;
     Ok(StatusCode::ACCEPTED.into_response())
 }

@@ -4,9 +4,14 @@ mod change;
 mod create;
 mod read;
 
+use axum::{
+    extract::{FromRequestParts, RawPathParams},
+    http::request::Parts,
+};
 use jiff::Timestamp;
 use keystead_kv::queue::{Changed, Job};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::problem::{Code, Problem};
 
@@ -16,6 +21,19 @@ pub(super) use read::{list, read, result};
 
 fn not_found() -> Problem {
     Problem::new(Code::JobNotFound, "there is no such job, or it ended more than 7 days ago")
+}
+
+/// The id of a job, from the path: nothing else may become a part of a name in Redis.
+pub(crate) struct JobId(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| not_found())?;
+        let id = params.iter().find(|(name, _)| *name == "id").and_then(|(_, id)| Uuid::parse_str(id).ok());
+        Ok(Self(id.ok_or_else(not_found)?.to_string()))
+    }
 }
 
 /// A job as the API shows it.

@@ -3,23 +3,18 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, rejection::QueryRejection},
+    extract::{Query, rejection::QueryRejection},
     http::header,
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{job_json, not_found};
+use super::{JobId, job_json, not_found};
 use crate::{
     auth::{Caller, Scope},
     problem::{Code, Problem},
 };
-
-#[derive(Deserialize)]
-pub(crate) struct Id {
-    pub(super) id: String,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,14 +23,14 @@ pub(crate) struct Page {
     page_size: Option<u64>,
 }
 
-pub(crate) async fn read(caller: Caller, Path(Id { id }): Path<Id>) -> Result<Response, Problem> {
+pub(crate) async fn read(caller: Caller, JobId(id): JobId) -> Result<Response, Problem> {
     caller.needs(Scope::JobsRead)?;
     let job = caller.tenant.queue().get(&id).await?.ok_or_else(not_found)?;
     Ok(Json(job_json(&job)).into_response())
 }
 
 /// The bytes that the job has left, as its `result.content_type` says.
-pub(crate) async fn result(caller: Caller, Path(Id { id }): Path<Id>) -> Result<Response, Problem> {
+pub(crate) async fn result(caller: Caller, JobId(id): JobId) -> Result<Response, Problem> {
     caller.needs(Scope::JobsRead)?;
     let queue = caller.tenant.queue();
     let job = queue.get(&id).await?.ok_or_else(not_found)?;
