@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     cluster::Cluster,
     paths,
-    shell::{run, step, succeeds},
+    shell::{run, step},
     start::ctr,
 };
 
@@ -205,9 +205,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// Whether a name is in buildah's store: what a Dockerfile's `FROM` finds without a registry.
-pub fn is_built(name: &str) -> bool {
-    succeeds(buildah().args(["inspect", "--type", "image", name]))
 }
