@@ -110,8 +110,8 @@ fn hanging_up_does_not_get_around_the_bound_on_password_checks() {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    // Two checks take 38 MiB; each of the hundred would take 19.
-    assert!(kibibytes < 200 * 1024, "the gateway took {kibibytes} KiB");
+    // Two checks take 38 MiB, whatever the threads they ran on; each of the hundred would take 19.
+    assert!(kibibytes < 120 * 1024, "the gateway took {kibibytes} KiB");
 }
 
 #[test]
