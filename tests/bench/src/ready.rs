@@ -26,13 +26,16 @@ pub(crate) struct Arguments {
     /// Image of the bare Redis: the one that the Tenant gets.
     #[arg(long, default_value = "docker.io/library/redis:7.0")]
     image: String,
+    /// Both without a volume: what the storage provisioner takes is left out.
+    #[arg(long)]
+    ephemeral: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (mut bare, mut tenant) = (Vec::new(), Vec::new());
     for repetition in 1..=arguments.repetitions {
-        bare.push(time_bare(&arguments.image)?);
-        tenant.push(time_tenant()?);
+        bare.push(time_bare(&arguments.image, arguments.ephemeral)?);
+        tenant.push(time_tenant(arguments.ephemeral)?);
         eprintln!(
             "{repetition}/{}  bare StatefulSet {:.2} s  Tenant {:.2} s",
             arguments.repetitions,
@@ -47,15 +50,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "bare_seconds": bare, "tenant_seconds": tenant,
         "bare_median": bare_median, "tenant_median": tenant_median, "ratio": ratio,
     });
+    let file = if arguments.ephemeral { "ready-ephemeral.json" } else { "ready.json" };
     std::fs::create_dir_all(&arguments.out)?;
-    std::fs::write(arguments.out.join("ready.json"), serde_json::to_string_pretty(&report)? + "\n")?;
+    std::fs::write(arguments.out.join(file), serde_json::to_string_pretty(&report)? + "\n")?;
     Ok(())
 }
 
-fn time_tenant() -> Result<f64> {
+fn time_tenant(ephemeral: bool) -> Result<f64> {
     let manifest = json!({
         "apiVersion": "keystead.io/v1alpha1", "kind": "Tenant", "metadata": {"name": "bench-ready"},
-        "spec": {"deletionPolicy": "Delete"},
+        "spec": {"deletionPolicy": "Delete", "redis": {"storage": {"ephemeral": ephemeral}}},
     });
     let started = Instant::now();
     apply(&manifest)?;
@@ -66,9 +70,9 @@ fn time_tenant() -> Result<f64> {
     Ok(seconds)
 }
 
-fn time_bare(image: &str) -> Result<f64> {
+fn time_bare(image: &str, ephemeral: bool) -> Result<f64> {
     let started = Instant::now();
-    apply(&bare(image))?;
+    apply(&bare(image, ephemeral))?;
     let ready = "--for=jsonpath={.status.readyReplicas}=1";
     kubectl(&["wait", ready, "statefulset/redis", "-n", "bench-bare", "--timeout=120s"], None)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -77,22 +81,29 @@ fn time_bare(image: &str) -> Result<f64> {
     Ok(seconds)
 }
 
-fn bare(image: &str) -> Value {
+fn bare(image: &str, ephemeral: bool) -> Value {
     let labels = json!({"app": "bare"});
+    let append_only = if ephemeral { "no" } else { "yes" };
+    let mut pod = json!({"containers": [{
+        "name": "redis", "image": image,
+        "command": ["redis-server", "--appendonly", append_only, "--dir", "/data", "--protected-mode", "no"],
+        "readinessProbe": {"exec": {"command": ["redis-cli", "ping"]}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }]});
+    let mut claims = json!([]);
+    if ephemeral {
+        pod["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+    } else {
+        claims = json!([{"metadata": {"name": "data"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]);
+    }
     json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench-bare"}},
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "redis", "namespace": "bench-bare"},
          "spec": {"selector": labels, "ports": [{"port": 6379}]}},
         {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "redis", "namespace": "bench-bare"},
          "spec": {"serviceName": "redis", "replicas": 1, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{
-                "name": "redis", "image": image,
-                "command": ["redis-server", "--appendonly", "yes", "--dir", "/data", "--protected-mode", "no"],
-                "readinessProbe": {"exec": {"command": ["redis-cli", "ping"]}, "periodSeconds": 1},
-                "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-            }]}},
-            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
-                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]}},
+            "template": {"metadata": {"labels": labels}, "spec": pod}, "volumeClaimTemplates": claims}},
     ]})
 }
 

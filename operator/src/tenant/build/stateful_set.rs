@@ -191,26 +191,22 @@ fn container(tenant: &ValidTenant) -> Container {
             pod::mount(MONITOR, "/etc/keystead/monitor", true),
             pod::mount(names::DATA, "/data", false),
         ]),
-        // An answer of any kind is life: a Redis that loads its data is not killed for it.
-        startup_probe: Some(Probe {
-            exec: Some(script("alive.sh")),
-            period_seconds: Some(1),
-            timeout_seconds: Some(5),
-            failure_threshold: Some(300),
-            ..Probe::default()
-        }),
+        // No startup probe: it would only be asked at whole seconds, while a pod that is not ready is asked as soon as it
+        // runs. Each probe is a process in the container, so in peace they are rare.
         readiness_probe: Some(Probe {
             exec: Some(script("ready.sh")),
-            period_seconds: Some(1),
+            period_seconds: Some(10),
             timeout_seconds: Some(2),
-            failure_threshold: Some(3),
+            failure_threshold: Some(2),
             ..Probe::default()
         }),
+        // An answer of any kind is life: a Redis that loads its data is not killed for it.
         liveness_probe: Some(Probe {
             exec: Some(script("alive.sh")),
-            period_seconds: Some(10),
+            initial_delay_seconds: Some(30),
+            period_seconds: Some(20),
             timeout_seconds: Some(5),
-            failure_threshold: Some(6),
+            failure_threshold: Some(4),
             ..Probe::default()
         }),
         ..Container::default()
