@@ -1,7 +1,7 @@
 //! HTTP's texts: media types and entity tags.
 
 use axum::http::{HeaderMap, HeaderName, header};
-use keystead_kv::{EntityTag, Metadata};
+use keystead_kv::EntityTag;
 
 pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
@@ -43,7 +43,7 @@ impl Tags {
     }
 }
 
-/// The `ETag` header of an entry.
-pub(crate) fn etag(metadata: &Metadata) -> String {
-    format!("\"{}\"", metadata.entity_tag().opaque())
+/// The `ETag` header of a state.
+pub(crate) fn etag(tag: EntityTag) -> String {
+    format!("\"{}\"", tag.opaque())
 }

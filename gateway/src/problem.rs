@@ -56,6 +56,9 @@ codes! {
     Timeout = REQUEST_TIMEOUT "request_timeout" "The request came too slowly";
     KeyExists = CONFLICT "key_exists" "The key exists";
     AccountExists = CONFLICT "account_exists" "The account exists";
+    NotANumber = CONFLICT "not_a_number" "The value is not a whole number";
+    NumberTooLarge = CONFLICT "number_too_large" "The number would be too large";
+    NotJson = CONFLICT "not_json" "The value is not JSON";
     JobState = CONFLICT "job_state" "The job is not in a state for this";
     ConditionFailed = PRECONDITION_FAILED "condition_failed" "The condition does not hold";
     TooLarge = PAYLOAD_TOO_LARGE "too_large" "The value is too large";
@@ -74,6 +77,11 @@ codes! {
 impl Problem {
     pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into() }
+    }
+
+    /// What one of a batch says of its error.
+    pub(crate) fn brief(&self) -> String {
+        json!({"code": self.code.word(), "title": self.code.title(), "detail": self.detail}).to_string()
     }
 
     /// The document, with the request's id as the instance.

@@ -295,17 +295,24 @@ fn nothing_from_the_network_makes_a_500() {
     let client = Client::registered(&gateway, "acme");
     let path = prop_oneof![
         "/api/v1/kv/[!-~&&[^#?]]{0,40}",
-        "/api/v1/kv\\?(page|page_size|cursor|limit|prefix)=[!-~&&[^#]]{0,20}",
+        "/api/v1/kv\\?(page|page_size|cursor|limit|prefix|tag_filter|values)=[!-~&&[^#]]{0,20}",
+        "/api/v1/kv/(batch|k/incr|k/ttl|k)",
         "/t/[!-~&&[^#?]]{0,20}/api/v1/kv/(%[0-9A-F]{2}){1,8}",
         "/[!-~&&[^#?]]{0,40}",
     ];
     let method =
         prop_oneof![Just("GET"), Just("PUT"), Just("POST"), Just("DELETE"), Just("PATCH"), Just("BREW")];
-    let content_type = prop_oneof![Just("application/json".to_owned()), "[ -~]{1,30}"];
+    let content_type = prop_oneof![
+        Just("application/json".to_owned()),
+        Just("application/merge-patch+json".to_owned()),
+        "[ -~]{1,30}"
+    ];
     let condition = "[ -~]{0,30}";
     let body = prop_oneof![
         collection::vec(any::<u8>(), 0..200),
-        "\\{\"(key|value|ttl|tags)\":[\\[\\]{}\"0-9a-z:,.-]{0,30}\\}".prop_map(String::into_bytes),
+        "\\{\"items\":\\[\\{\"(key|op|value)\":[\\[\\]{}\"0-9a-z:,.-]{0,20}\\}\\]\\}"
+            .prop_map(String::into_bytes),
+        "\\{\"(key|value|ttl|tags|by)\":[\\[\\]{}\"0-9a-z:,.-]{0,30}\\}".prop_map(String::into_bytes),
         Just(br#"{"key":"k","value":1}"#.to_vec()),
     ];
     let mut runner = TestRunner::new(Config { cases: 1500, ..Config::default() });

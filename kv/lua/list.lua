@@ -23,17 +23,7 @@ local stop = math.min(start + limit, first + total) - 1
 local result, size = {total, -1}, 0
 if stop >= start then
   for at, user_key in ipairs(redis.call('ZRANGE', index, start, stop)) do
-    local name = ARGV[1] .. user_key
-    local bytes
-    if ARGV[6] == 'value' then
-      bytes = redis.call('GET', name) or ''
-    else
-      bytes = redis.call('GETRANGE', name, 0, 255)
-      if #bytes >= 38 then
-        local meta_length = struct.unpack('>I4', bytes, 35)
-        if 38 + meta_length > 256 then bytes = redis.call('GETRANGE', name, 0, 37 + meta_length) end
-      end
-    end
+    local bytes = read(ARGV[1] .. user_key, ARGV[6])
     result[#result + 1] = user_key
     result[#result + 1] = bytes
     size = size + #bytes

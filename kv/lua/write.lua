@@ -1,6 +1,6 @@
 -- Writes an entry if its condition holds, and keeps the index, the expiry index and the tag sets in step.
 -- KEYS: 1 entry, 2 index, 3 expiry index, 4 hash of tags
--- ARGV: 1 key, 2 condition (any, absent, present, match), 3 time to live in ms (0: never expires),
+-- ARGV: 1 key, 2 condition (any, absent, present, match), 3 time to live in ms (0: never expires; -1: as the entry has),
 --       4 meta of the header, 5 value, 6 prefix of tag sets, 7 number of tags, then the tags,
 --       then for `match` pairs of version and time of update in µs, of which one must be the entry's
 -- Returns {1, created (0 or 1), version, created µs, updated µs, expiry ms or 0}, or {0, exists (0 or 1)}.
@@ -9,19 +9,17 @@ local user_key, condition, ttl, tag_prefix = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local tags, next_argument = {}, 8 + tonumber(ARGV[7])
 for i = 8, next_argument - 1 do tags[#tags + 1] = ARGV[i] end
 
-local time = redis.call('TIME')
-local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local now_ms = math.floor(now_us / 1000)
+local now_us, now_ms = clock()
 
 -- A bounded share of the sweeping: what expires is cleaned about as fast as it is written.
 sweep(4, now_ms, index, expiry, meta, tag_prefix)
 
-local head = redis.call('GETRANGE', entry, 0, 25)
+local head = redis.call('GETRANGE', entry, 0, 33)
 local exists = #head > 0
-local version, created, updated = 0, now_us, 0
+local version, created, updated, expires = 0, now_us, 0, 0
 if exists then
   local _, flags
-  _, flags, version, created, updated = struct.unpack('>BBI8I8I8', head)
+  _, flags, version, created, updated, expires = struct.unpack('>BBI8I8I8I8', head)
 end
 local holds = condition == 'any'
   or (condition == 'absent' and not exists)
@@ -36,7 +34,7 @@ if not holds then return {0, exists and 1 or 0} end
 -- Two writes within one microsecond must still differ.
 updated = math.max(now_us, updated + 1)
 version = version + 1
-local expires = ttl > 0 and now_ms + ttl or 0
+if ttl >= 0 then expires = ttl > 0 and now_ms + ttl or 0 end
 
 -- Also where the old entry has just expired: its tags are still remembered.
 local old = redis.call('HGET', meta, user_key)
@@ -50,13 +48,7 @@ elseif old then
   redis.call('HDEL', meta, user_key)
 end
 
-local header = struct.pack('>BBI8I8I8I8I4', 1, 0, version, created, updated, expires, #ARGV[4])
-if expires > 0 then
-  redis.call('SET', entry, header .. ARGV[4] .. ARGV[5], 'PXAT', expires)
-  redis.call('ZADD', expiry, expires, user_key)
-else
-  redis.call('SET', entry, header .. ARGV[4] .. ARGV[5])
-  redis.call('ZREM', expiry, user_key)
-end
-redis.call('ZADD', index, 0, user_key)
+save(KEYS, user_key, {
+  version = version, created = created, updated = updated, expires = expires, meta = ARGV[4], value = ARGV[5],
+})
 return {1, exists and 0 or 1, version, created, updated, expires}

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use keystead_route::{Endpoint, SecretText};
 use redis::{
-    Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion,
-    RedisConnectionInfo, RedisError, ServerErrorKind, Value,
+    Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    ProtocolVersion, RedisConnectionInfo, RedisError, ServerErrorKind, ToRedisArgs, Value,
     aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig},
 };
 
@@ -62,6 +62,34 @@ impl ConnectOptions {
     }
 }
 
+/// A script with its keys and arguments.
+#[derive(Debug)]
+pub(crate) struct Call {
+    script: &'static Script,
+    command: Cmd,
+}
+
+impl Call {
+    pub(crate) fn new(script: &'static Script, keys: &[&[u8]]) -> Self {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(script.hash()).arg(keys.len()).arg(keys);
+        Self { script, command }
+    }
+
+    pub(crate) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub(crate) fn script(&self) -> &'static Script {
+        self.script
+    }
+
+    pub(crate) fn into_command(self) -> Cmd {
+        self.command
+    }
+}
+
 /// A connection that many tasks share; cloning is cheap.
 ///
 /// It is opened by the first command. While Redis is away a command fails at once, and the first command after its
@@ -106,29 +134,68 @@ impl Connection {
         self.run(command, Effect::Read).await
     }
 
-    /// Calls a script by its hash, and loads it first where Redis does not know it (then nothing was executed).
+    /// Calls a script.
     pub(crate) async fn eval<T: FromRedisValue>(
         &self,
-        script: &Script,
+        script: &'static Script,
         effect: Effect,
         keys: &[&[u8]],
         arguments: &[&[u8]],
     ) -> Result<T, Error> {
-        let mut call = redis::cmd("EVALSHA");
-        call.arg(script.hash()).arg(keys.len()).arg(keys).arg(arguments);
-        match self.send(&call).await {
+        let mut call = Call::new(script, keys);
+        call.arg(arguments);
+        self.call_as(&call, effect).await
+    }
+
+    pub(crate) async fn call_as<T: FromRedisValue>(&self, call: &Call, effect: Effect) -> Result<T, Error> {
+        from_value(self.call(call, effect).await?)
+    }
+
+    /// Calls a script by its hash, and loads it first where Redis does not know it (then nothing was executed).
+    pub(crate) async fn call(&self, call: &Call, effect: Effect) -> Result<Value, Error> {
+        match self.send(&call.command).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                let mut load = redis::cmd("SCRIPT");
-                load.arg("LOAD").arg(script.code());
-                let _hash: String = self.run(&load, Effect::Read).await?;
-                self.run(&call, effect).await
+                let _hash: String = self.run(&call.script.load(), Effect::Read).await?;
+                self.run(&call.command, effect).await
             }
-            answer => convert(answer, effect),
+            answer => answer.map_err(|error| Error::from_redis(&error, effect)),
         }
     }
 
+    /// Sends commands together and gives an answer for each. The scripts that they call are loaded first and at once
+    /// with them: were one unknown, the commands after it would be carried out before it.
+    pub(crate) async fn pipeline(
+        &self,
+        commands: &Pipeline,
+        mut scripts: Vec<&'static Script>,
+        effect: Effect,
+    ) -> Result<Vec<Result<Value, Error>>, Error> {
+        scripts.sort_by_key(|script| script.hash());
+        scripts.dedup_by_key(|script| script.hash());
+        let mut all = redis::pipe();
+        for command in scripts.iter().map(|script| script.load()).chain(commands.cmd_iter().cloned()) {
+            all.add_command(command);
+        }
+        let count = all.len();
+        let mut manager = self.manager.clone();
+        let answers = match manager.req_packed_commands(&all, 0, count).await {
+            // As for a single command.
+            Err(error) if error.is_connection_refusal() => manager.req_packed_commands(&all, 0, count).await,
+            answers => answers,
+        };
+        let answers = answers.map_err(|error| Error::from_redis(&error, effect))?;
+        let mut answers = answers
+            .into_iter()
+            .map(|answer| answer.extract_error().map_err(|error| Error::from_redis(&error, effect)));
+        for _ in &scripts {
+            answers.next().transpose()?;
+        }
+        Ok(answers.collect())
+    }
+
     pub(crate) async fn run<T: FromRedisValue>(&self, command: &Cmd, effect: Effect) -> Result<T, Error> {
-        convert(self.send(command).await, effect)
+        let answer = self.send(command).await;
+        from_value(answer.map_err(|error| Error::from_redis(&error, effect))?)
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
@@ -143,7 +210,6 @@ impl Connection {
     }
 }
 
-fn convert<T: FromRedisValue>(answer: Result<Value, RedisError>, effect: Effect) -> Result<T, Error> {
-    let value = answer.map_err(|error| Error::from_redis(&error, effect))?;
+fn from_value<T: FromRedisValue>(value: Value) -> Result<T, Error> {
     T::from_redis_value(value).map_err(|_| Error::Refused("an answer of an unexpected type".into()))
 }

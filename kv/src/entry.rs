@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::store::Written;
+
 /// Content type of a JSON value.
 pub const JSON: &str = "application/json";
 const FORMAT: u8 = 1;
@@ -66,6 +68,18 @@ pub enum Corrupt {
 }
 
 impl Metadata {
+    /// What is known of an entry that was just written.
+    pub fn of(content_type: String, tags: BTreeMap<String, String>, written: &Written) -> Self {
+        Self {
+            version: written.version,
+            created: written.created,
+            updated: written.updated,
+            expires: written.expires,
+            content_type,
+            tags,
+        }
+    }
+
     pub fn entity_tag(&self) -> EntityTag {
         EntityTag { version: self.version, updated: self.updated }
     }

@@ -28,27 +28,31 @@ fn seconds_left(metadata: &Metadata) -> Option<u64> {
     metadata.expires.map(|expires| expires.saturating_sub(now).div_ceil(1000))
 }
 
-/// An entry as JSON, around the value's own text.
+/// An entry as a JSON object, around the value's own text.
 pub fn entry_json(key: &str, entry: &Entry) -> String {
-    let value = json_value(entry);
-    let mut json = String::with_capacity(value.len() + key.len() + 256);
-    json.push_str("{\"key\":");
-    push_string(&mut json, key);
-    json.push_str(",\"value\":");
-    json.push_str(&value);
-    json.push_str(",\"metadata\":");
-    push_metadata(&mut json, &entry.metadata);
+    let mut json = String::with_capacity(entry.value.len() + key.len() + 256);
+    json.push('{');
+    push_entry(&mut json, key, entry);
     json.push('}');
     json
 }
 
-/// A key and its metadata as JSON, as lists have it.
+/// The members of an entry's object, without its braces.
+pub fn push_entry(json: &mut String, key: &str, entry: &Entry) {
+    json.push_str("\"key\":");
+    push_string(json, key);
+    json.push_str(",\"value\":");
+    json.push_str(&json_value(entry));
+    json.push_str(",\"metadata\":");
+    push_metadata(json, &entry.metadata);
+}
+
+/// The members of an entry's object without the value.
 pub fn push_item(json: &mut String, key: &str, metadata: &Metadata) {
-    json.push_str("{\"key\":");
+    json.push_str("\"key\":");
     push_string(json, key);
     json.push_str(",\"metadata\":");
     push_metadata(json, metadata);
-    json.push('}');
 }
 
 /// JSON as it was written; other text as a string; other bytes as base64.
@@ -90,6 +94,6 @@ fn push_metadata(json: &mut String, metadata: &Metadata) {
 }
 
 /// A JSON string; writing one cannot fail.
-fn push_string(json: &mut String, text: &str) {
+pub fn push_string(json: &mut String, text: &str) {
     json.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

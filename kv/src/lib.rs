@@ -18,4 +18,7 @@ mod store;
 pub use connection::{ConnectOptions, Connection};
 pub use entry::{Corrupt, EntityTag, Entry, JSON, Metadata};
 pub use error::Error;
-pub use store::{Condition, Listing, Outcome, Put, Select, Store, Ttl, Written};
+pub use store::{
+    Condition, Done, Filter, Incremented, Listing, NotIncremented, Operation, Outcome, Put, Select, Store,
+    Ttl, Written,
+};

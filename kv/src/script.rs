@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 /// A script and the hash by which Redis calls it.
+#[derive(Debug)]
 pub(crate) struct Script {
     code: &'static str,
     hash: LazyLock<String>,
@@ -13,8 +14,11 @@ impl Script {
         Self { code, hash: LazyLock::new(hash) }
     }
 
-    pub(crate) fn code(&self) -> &'static str {
-        self.code
+    /// The command that makes it known.
+    pub(crate) fn load(&self) -> redis::Cmd {
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(self.code);
+        load
     }
 
     pub(crate) fn hash(&self) -> &str {
@@ -33,17 +37,20 @@ macro_rules! scripts {
 }
 
 scripts! {
-    WRITE = "lib/refuse_when_full.lua" "lib/forget.lua" "write.lua";
+    WRITE = "lib/refuse_when_full.lua" "lib/forget.lua" "lib/entry.lua" "write.lua";
+    INCREMENT = "lib/refuse_when_full.lua" "lib/forget.lua" "lib/entry.lua" "increment.lua";
+    SET_TTL = "lib/allow_when_full.lua" "lib/entry.lua" "set_ttl.lua";
     DELETE = "lib/forget.lua" "delete.lua";
     SWEEP = "lib/forget.lua" "sweep.lua";
     COUNT = "count.lua";
-    LIST = "list.lua";
+    LIST = "lib/read.lua" "list.lua";
+    LIST_TAGGED = "lib/read.lua" "list_tagged.lua";
     ACCOUNT_CREATE = "account_create.lua";
     REFRESH_ISSUE = "refresh_issue.lua";
     REFRESH_ROTATE = "refresh_rotate.lua";
     JOB_ENQUEUE = "queue/lib.lua" "queue/enqueue.lua";
-    JOB_FETCH = "queue/allow_when_full.lua" "queue/lib.lua" "queue/fetch.lua";
-    JOB_RENEW = "queue/allow_when_full.lua" "queue/lib.lua" "queue/renew.lua";
+    JOB_FETCH = "lib/allow_when_full.lua" "queue/lib.lua" "queue/fetch.lua";
+    JOB_RENEW = "lib/allow_when_full.lua" "queue/lib.lua" "queue/renew.lua";
     JOB_FINISH = "queue/lib.lua" "queue/finish.lua";
     JOB_CANCEL = "queue/lib.lua" "queue/cancel.lua";
     JOB_RETRY = "queue/lib.lua" "queue/retry.lua";

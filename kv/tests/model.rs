@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use keystead_kv::{Condition, ConnectOptions, Connection, JSON, Outcome, Put, Select, Store, Ttl};
+use keystead_kv::{
+    Condition, ConnectOptions, Connection, Filter, JSON, Outcome, Put, Select, Store, Ttl, acl,
+};
 use keystead_route::Endpoint;
 use keystead_tests::redis::Server;
 use proptest::{
@@ -32,9 +34,18 @@ enum Step {
     Get {
         key: u8,
     },
+    Increment {
+        key: u8,
+        by: i8,
+    },
+    SetTtl {
+        key: u8,
+        expires: bool,
+    },
     List {
         prefix: u8,
         skip: u8,
+        tag: Option<u8>,
     },
     /// Lets what expires expire.
     Wait,
@@ -42,7 +53,7 @@ enum Step {
 
 #[derive(Clone, Debug)]
 struct Kept {
-    value: u16,
+    value: i64,
     version: u64,
     tag: Option<u8>,
     expires: bool,
@@ -54,8 +65,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (key.clone(), any::<u16>(), 0..4_u8, proptest::option::of(0..3_u8), proptest::bool::weighted(0.3))
             .prop_map(|(key, value, condition, tag, expires)| Step::Put { key, value, condition, tag, expires }),
         3 => (key.clone(), any::<bool>()).prop_map(|(key, matching)| Step::Delete { key, matching }),
-        4 => key.prop_map(|key| Step::Get { key }),
-        3 => (0..3_u8, 0..4_u8).prop_map(|(prefix, skip)| Step::List { prefix, skip }),
+        4 => key.clone().prop_map(|key| Step::Get { key }),
+        2 => (key.clone(), any::<i8>()).prop_map(|(key, by)| Step::Increment { key, by }),
+        2 => (key.clone(), any::<bool>()).prop_map(|(key, expires)| Step::SetTtl { key, expires }),
+        4 => (0..3_u8, 0..4_u8, proptest::option::of(0..3_u8))
+            .prop_map(|(prefix, skip, tag)| Step::List { prefix, skip, tag }),
         1 => Just(Step::Wait),
     ];
     collection::vec(step, 1..40)
@@ -68,11 +82,11 @@ fn name(key: u8) -> &'static str {
 
 #[test]
 fn any_sequence_equals_the_model() {
-    let server = Server::start();
+    let server = Server::with_users(&[&format!("user gateway on >word {}", acl::GATEWAY)]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let endpoint = Endpoint::Standalone { address: server.address() };
-    let store = runtime
-        .block_on(async { Store::new(Connection::open(ConnectOptions::new(endpoint, None, None)).unwrap()) });
+    let options = ConnectOptions::new(endpoint, Some("gateway".into()), Some("word".into()));
+    let store = runtime.block_on(async { Store::new(Connection::open(options).unwrap()) });
     let mut runner = TestRunner::new(Config { cases: 40, ..Config::default() });
     runner
         .run(&steps(), |steps| {
@@ -113,7 +127,7 @@ async fn follow(store: &Store, steps: &[Step]) {
                     Outcome::Done(written) => {
                         assert!(holds, "{step:?} happened");
                         assert_eq!((written.version, written.created_new), (version, kept.is_none()));
-                        model.insert(name(key), Kept { value, version, tag, expires });
+                        model.insert(name(key), Kept { value: value.into(), version, tag, expires });
                     }
                     Outcome::Refused { exists } => assert_eq!((holds, exists), (false, kept.is_some())),
                 }
@@ -137,11 +151,32 @@ async fn follow(store: &Store, steps: &[Step]) {
                     kept.map(|kept| (Bytes::from(kept.value.to_string()), kept.version, kept.tag))
                 );
             }
-            Step::List { prefix, skip } => {
+            Step::Increment { key, by } => {
+                let added = store.increment(name(key), by.into(), Ttl::Seconds(1)).await.unwrap().unwrap();
+                let kept =
+                    model.entry(name(key)).or_insert(Kept { value: 0, version: 0, tag: None, expires: true });
+                kept.value += i64::from(by);
+                kept.version += 1;
+                assert_eq!((added.value, added.written.version), (kept.value, kept.version));
+            }
+            Step::SetTtl { key, expires } => {
+                let ttl = if expires { Ttl::Seconds(1) } else { Ttl::Forever };
+                let is_there = store.set_ttl(name(key), ttl).await.unwrap();
+                assert_eq!(is_there, model.contains_key(name(key)));
+                if let Some(kept) = model.get_mut(name(key)) {
+                    kept.expires = expires;
+                }
+            }
+            Step::List { prefix, skip, tag } => {
                 let prefix = ["", "a", "b"][usize::from(prefix)];
-                let listing = store.list(prefix, Select::Offset(skip.into()), 3).await.unwrap();
-                let matching: Vec<&str> =
-                    model.keys().copied().filter(|key| key.starts_with(prefix)).collect();
+                let tags: Vec<_> = tag.map(|tag| ("tag".to_owned(), tag.to_string())).into_iter().collect();
+                let filter = Filter { prefix, tags: &tags };
+                let listing = store.list(filter, Select::Offset(skip.into()), 3).await.unwrap();
+                let matching: Vec<&str> = model
+                    .iter()
+                    .filter(|(key, kept)| key.starts_with(prefix) && (tag.is_none() || kept.tag == tag))
+                    .map(|(key, _)| *key)
+                    .collect();
                 let expected: Vec<&str> = matching.iter().copied().skip(skip.into()).take(3).collect();
                 let seen: Vec<&str> = listing.items.iter().map(|(key, _)| key.as_str()).collect();
                 assert_eq!((seen, listing.total), (expected, matching.len() as u64));

@@ -8,7 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use keystead_kv::{
-    Condition, ConnectOptions, Connection, Error, JSON, Outcome, Put, Select, Store, Ttl, Written, acl,
+    Condition, ConnectOptions, Connection, Done, Error, Filter, JSON, NotIncremented, Operation, Outcome,
+    Put, Select, Store, Ttl, Written, acl,
 };
 use keystead_route::Endpoint;
 use keystead_tests::redis::Server;
@@ -148,16 +149,16 @@ async fn lists_are_in_byte_order_and_the_same_wherever_they_begin() {
         write(&store, key, "1").await;
     }
     keys.sort();
-    let all = store.list("", Select::Offset(0), 1000).await.unwrap();
+    let all = store.list(Filter::with_prefix(""), Select::Offset(0), 1000).await.unwrap();
     assert_eq!(all.items.iter().map(|(key, _)| key).collect::<Vec<_>>(), keys.iter().collect::<Vec<_>>());
     assert_eq!((all.total, all.next_after), (455, None));
 
-    let page = store.list("p:", Select::Offset(440), 300).await.unwrap();
+    let page = store.list(Filter::with_prefix("p:"), Select::Offset(440), 300).await.unwrap();
     assert_eq!((page.items.len(), page.total, page.next_after), (10, 450, None));
     let mut walked = Vec::new();
     let mut after = String::new();
     loop {
-        let part = store.list("p", Select::After(&after), 7).await.unwrap();
+        let part = store.list(Filter::with_prefix("p"), Select::After(&after), 7).await.unwrap();
         walked.extend(part.items.into_iter().map(|(key, _)| key));
         match part.next_after {
             Some(next) => after = next,
@@ -166,7 +167,7 @@ async fn lists_are_in_byte_order_and_the_same_wherever_they_begin() {
     }
     let with_prefix: Vec<String> = keys.into_iter().filter(|key| key.starts_with('p')).collect();
     assert_eq!(walked, with_prefix);
-    let beyond = store.list("", Select::Offset(9999), 10).await.unwrap();
+    let beyond = store.list(Filter::with_prefix(""), Select::Offset(9999), 10).await.unwrap();
     assert_eq!((beyond.items.len(), beyond.total), (0, 455));
 }
 
@@ -187,7 +188,7 @@ async fn expired_keys_are_not_counted_or_listed_and_leave_no_trace_behind() {
     }
     // Before any sweep.
     assert_eq!(store.count().await.unwrap(), 1);
-    let listing = store.list("", Select::Offset(0), 10).await.unwrap();
+    let listing = store.list(Filter::with_prefix(""), Select::Offset(0), 10).await.unwrap();
     assert_eq!((listing.total, listing.items.len()), (1, 1));
     assert_eq!(store.sweep(10_000).await.unwrap(), 0, "the list has swept already");
     let reborn = write(&store, "short-1", "1").await;
@@ -321,4 +322,176 @@ async fn the_worker_cannot_touch_accounts() {
         redis::cmd("EVALSHA").arg(sha).arg(0).query_async(&mut connection).await;
     assert!(refused.is_err(), "a script reached an account");
     assert!(Store::new(connect(&server, Some("worker"))).count().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_number_is_added_to_exactly_and_by_many_at_once() {
+    let server = server();
+    let store = store(&server);
+    let first = store.increment("n", 5, Ttl::Seconds(100)).await.unwrap().unwrap();
+    assert_eq!((first.value, first.written.version, first.written.created_new), (5, 1, true));
+    let left = store.ttl("n").await.unwrap().unwrap().unwrap();
+    assert!((99_000..=100_000).contains(&left), "a new number has the time to live that was given: {left}");
+
+    let tasks: Vec<_> = (0..20)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for _ in 0..25 {
+                    store.increment("n", 2, Ttl::Forever).await.unwrap().unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let entry = store.get("n").await.unwrap().unwrap();
+    assert_eq!((&entry.value[..], entry.metadata.version), (&b"1005"[..], 501));
+    assert!(entry.metadata.expires.is_some(), "and keeps it");
+
+    let down = store.increment("n", -2000, Ttl::Forever).await.unwrap().unwrap();
+    assert_eq!(down.value, -995);
+    for (value, why) in [
+        ("\"text\"", NotIncremented::NotANumber),
+        ("1.5", NotIncremented::NotANumber),
+        ("1e3", NotIncremented::NotANumber),
+        ("9007199254740991", NotIncremented::TooLarge),
+        ("123456789012345678901234567890", NotIncremented::TooLarge),
+    ] {
+        write(&store, "other", value).await;
+        assert_eq!(store.increment("other", 1, Ttl::Forever).await.unwrap(), Err(why), "{value}");
+        assert_eq!(&store.get("other").await.unwrap().unwrap().value[..], value.as_bytes());
+    }
+    write(&store, "edge", "9007199254740990").await;
+    assert_eq!(store.increment("edge", 1, Ttl::Forever).await.unwrap().unwrap().value, 9_007_199_254_740_991);
+}
+
+#[tokio::test]
+async fn a_time_to_live_is_changed_without_a_new_version() {
+    let server = server();
+    let store = store(&server);
+    let written = write(&store, "k", "1").await;
+    assert!(store.set_ttl("k", Ttl::Seconds(1)).await.unwrap());
+    let entry = store.get("k").await.unwrap().unwrap();
+    assert_eq!((entry.metadata.version, entry.metadata.updated), (written.version, written.updated));
+    assert!(entry.metadata.expires.is_some());
+    assert!(store.set_ttl("k", Ttl::Forever).await.unwrap());
+    assert_eq!(store.ttl("k").await.unwrap(), Some(None));
+    assert_eq!(store.get("k").await.unwrap().unwrap().metadata.expires, None);
+    assert!(!store.set_ttl("absent", Ttl::Seconds(1)).await.unwrap());
+    assert!(!store.exists("absent").await.unwrap());
+
+    // What is kept is kept to the millisecond, and what expires leaves no trace.
+    store.set_ttl("k", Ttl::Seconds(1)).await.unwrap();
+    let expires = store.get("k").await.unwrap().unwrap().metadata.expires;
+    let kept = Put { ttl: Ttl::Keep, ..put("2") };
+    assert_eq!(done(store.put("k", &kept, &Condition::Any).await.unwrap()).expires, expires);
+    while store.exists("k").await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(store.count().await.unwrap(), 0);
+    assert_eq!(done(store.put("k", &kept, &Condition::Any).await.unwrap()).expires, None);
+}
+
+#[tokio::test]
+async fn a_list_by_tags_has_those_with_all_of_them() {
+    let server = server();
+    let store = store(&server);
+    let tags = |colour: usize, size: usize| -> BTreeMap<String, String> {
+        [("colour".to_owned(), colour.to_string()), ("size".to_owned(), size.to_string())].into()
+    };
+    for at in 0..1300 {
+        let put = Put { tags: tags(at % 2, at % 3), ..put("1") };
+        store.put(&format!("k{at:04}"), &put, &Condition::Any).await.unwrap();
+    }
+    store.put("other", &Put { tags: tags(0, 0), ..put("1") }, &Condition::Any).await.unwrap();
+    let wanted: Vec<(String, String)> = tags(0, 0).into_iter().collect();
+    let filter = Filter { prefix: "k", tags: &wanted };
+    let expected: Vec<String> = (0..1300).filter(|at| at % 6 == 0).map(|at| format!("k{at:04}")).collect();
+
+    let all = store.list(filter, Select::Offset(0), 1000).await.unwrap();
+    assert_eq!(all.items.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), expected);
+    assert_eq!((all.total, all.next_after), (expected.len() as u64, None));
+    for offset in [1, 100, 210, 216, 217, 5000] {
+        let page = store.list(filter, Select::Offset(offset), 7).await.unwrap();
+        let keys: Vec<_> = page.items.into_iter().map(|(key, _)| key).collect();
+        let skipped: Vec<_> =
+            expected.iter().skip(usize::try_from(offset).unwrap()).take(7).cloned().collect();
+        assert_eq!((keys, page.total), (skipped, 217), "{offset}");
+    }
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let part = store.list(filter, Select::After(&after), 10).await.unwrap();
+        assert_eq!(part.total, 217);
+        seen.extend(part.items.into_iter().map(|(key, _)| key));
+        match part.next_after {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(seen, expected);
+
+    let red = [("colour".to_owned(), "1".to_owned())];
+    let odd = store.list(Filter { prefix: "", tags: &red }, Select::Offset(640), 20).await.unwrap();
+    assert_eq!((odd.total, odd.items.len(), odd.next_after), (650, 10, None));
+    let nobody = [("colour".to_owned(), "1".to_owned()), ("none".to_owned(), String::new())];
+    let none = store.list(Filter { prefix: "", tags: &nobody }, Select::Offset(0), 20).await.unwrap();
+    assert_eq!((none.total, none.items.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_batch_is_done_in_order_on_a_redis_that_knows_no_script() {
+    let server = server();
+    let store = store(&server);
+    let write = |key: &str, value: &str| Operation::Put { key: key.into(), put: put(value) };
+    let read = |key: &str| Operation::Get { key: key.into() };
+    let remove = |key: &str| Operation::Delete { key: key.into() };
+    for _ in 0..2 {
+        let results = store
+            .batch(&[
+                read("a"),
+                write("a", "1"),
+                read("a"),
+                write("a", "2"),
+                remove("a"),
+                read("a"),
+                remove("a"),
+            ])
+            .await
+            .unwrap();
+        let seen: Vec<String> = results
+            .into_iter()
+            .map(|result| match result.unwrap() {
+                Done::Got(entry) => entry.map_or("-".into(), |it| String::from_utf8_lossy(&it.value).into()),
+                Done::Put(written) => format!("v{}", written.version),
+                Done::Deleted(was_there) => was_there.to_string(),
+            })
+            .collect();
+        assert_eq!(seen, ["-", "v1", "1", "v2", "true", "-", "false"]);
+        server.cli(&["SCRIPT", "FLUSH"]);
+    }
+    assert_eq!(store.batch(&[]).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn one_of_a_batch_that_fails_does_not_take_the_others_with_it() {
+    let server = server();
+    let store = store(&server);
+    write(&store, "small", "1").await;
+    server.cli(&["SET", "kv:{0}:e:rubbish", "no entry"]);
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    let results = store
+        .batch(&[
+            Operation::Get { key: "rubbish".into() },
+            Operation::Put { key: "a".into(), put: put("1") },
+            Operation::Get { key: "small".into() },
+            Operation::Delete { key: "small".into() },
+        ])
+        .await
+        .unwrap();
+    assert!(matches!(results[0], Err(Error::Corrupt(_))), "{:?}", results[0]);
+    assert!(matches!(results[1], Err(Error::Full)), "{:?}", results[1]);
+    assert!(matches!(results[2], Ok(Done::Got(Some(_)))), "{:?}", results[2]);
+    assert!(matches!(results[3], Ok(Done::Deleted(true))), "{:?}", results[3]);
 }

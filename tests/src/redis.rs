@@ -18,6 +18,9 @@ pub struct Server {
     arguments: Vec<String>,
 }
 
+const ADMIN: &str = "admin";
+const ADMIN_RULE: &str = "user admin on >admin ~* &* +@all";
+
 impl Server {
     /// Starts one without users and without persistence.
     pub fn start() -> Self {
@@ -29,11 +32,11 @@ impl Server {
         Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    /// Starts one whose ACL file holds these lines beside a `default` user that is off.
+    /// Starts one whose ACL file holds these lines, a `default` user that is off, and the user of [`Self::cli`].
     pub fn with_users(users: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("users.acl");
-        std::fs::write(&path, format!("user default off\n{}\n", users.join("\n")))
+        std::fs::write(&path, format!("user default off\n{ADMIN_RULE}\n{}\n", users.join("\n")))
             .expect("writing the ACL file");
         Self::launch(
             folder,
@@ -100,14 +103,17 @@ impl Server {
         self.signal("-CONT");
     }
 
-    /// Runs redis-cli against it as the `default` user and gives what it prints.
+    /// Runs redis-cli against it as a user who may do everything, and gives what it prints.
     pub fn cli(&self, arguments: &[&str]) -> String {
-        let output = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string()])
-            .args(arguments)
-            .output()
-            .expect("redis-cli is installed");
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-p", &self.port.to_string()]);
+        if self.arguments.iter().any(|it| it == "--aclfile") {
+            cli.args(["--user", ADMIN, "--pass", ADMIN, "--no-auth-warning"]);
+        }
+        let output = cli.args(arguments).output().expect("redis-cli is installed");
+        let printed = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        assert!(!printed.starts_with("NOAUTH") && !printed.starts_with("NOPERM"), "{arguments:?}: {printed}");
+        printed
     }
 
     fn signal(&self, signal: &str) {

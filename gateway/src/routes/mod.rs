@@ -15,6 +15,10 @@ use axum::{
 
 use crate::{Gateway, finish::finish};
 
+fn key_methods() -> MethodRouter<Arc<Gateway>> {
+    get(kv::read).put(kv::write).patch(kv::patch).delete(kv::remove)
+}
+
 /// The REST API.
 pub fn router(gateway: Arc<Gateway>) -> Router {
     let api: Vec<(&str, MethodRouter<Arc<Gateway>>)> = vec![
@@ -25,9 +29,12 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         ("/auth/me", get(auth::me)),
         ("/kv", get(kv::list).post(kv::create)),
         ("/kv/stats/count", get(kv::count)),
-        ("/kv/{key}", get(kv::read).put(kv::write).delete(kv::remove)),
+        // No path hides a key: `batch` is one too.
+        ("/kv/batch", key_methods().post(kv::batch)),
+        ("/kv/{key}", key_methods()),
         ("/kv/{key}/exists", get(kv::exists)),
-        ("/kv/{key}/ttl", get(kv::ttl)),
+        ("/kv/{key}/incr", post(kv::increment)),
+        ("/kv/{key}/ttl", get(kv::ttl::read).put(kv::ttl::write).delete(kv::ttl::remove)),
         ("/jobs", get(jobs::list).post(jobs::create)),
         ("/jobs/{id}", get(jobs::read).delete(jobs::cancel)),
         ("/jobs/{id}/result", get(jobs::result)),

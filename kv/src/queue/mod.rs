@@ -188,7 +188,12 @@ impl Queue {
         self.change(&script::JOB_RETRY, id, &[id.as_bytes()]).await
     }
 
-    async fn change(&self, script: &script::Script, id: &str, arguments: &[&[u8]]) -> Result<Changed, Error> {
+    async fn change(
+        &self,
+        script: &'static script::Script,
+        id: &str,
+        arguments: &[&[u8]],
+    ) -> Result<Changed, Error> {
         let key = job_key(id);
         let answer: i8 = self.connection.eval(script, Effect::Write, &[key.as_bytes()], arguments).await?;
         Ok(match answer {

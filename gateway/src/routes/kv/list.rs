@@ -4,13 +4,15 @@ use std::{fmt::Write as _, sync::Arc};
 
 use axum::{
     Json,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{RawQuery, State},
     http::header,
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use keystead_kv::{JSON, Select, json::push_item};
-use serde::Deserialize;
+use keystead_kv::{
+    Filter, JSON, Select,
+    json::{push_entry, push_item},
+};
 use serde_json::json;
 
 use super::counted;
@@ -20,59 +22,107 @@ use crate::{
     problem::{Code, Problem},
 };
 
+const MAX_PAGE: u64 = 1_000_000_000;
 const MAX_PAGE_SIZE: u64 = 1000;
 const DEFAULT_PAGE_SIZE: u64 = 100;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Parameters {
+/// Most tags to filter by.
+const MAX_FILTERS: usize = 8;
+/// Where an answer with values ends early, in bytes of them.
+const MAX_VALUES: u64 = 8 * 1024 * 1024;
+
+/// What a list's query asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Parameters {
     /// From 1.
     page: Option<u64>,
-    page_size: Option<u64>,
-    cursor: Option<String>,
-    limit: Option<u64>,
-    #[serde(default)]
+    size: Option<u64>,
+    after: Option<String>,
     prefix: String,
+    tags: Vec<(String, String)>,
+    values: bool,
+}
+
+impl Parameters {
+    fn of(query: &str) -> Result<Self, Problem> {
+        let invalid = |detail: String| Problem::new(Code::Invalid, detail);
+        let mut all = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let number = |largest: u64| {
+                value.parse().ok().filter(|number| (1..=largest).contains(number)).ok_or_else(|| {
+                    invalid(format!("{name}: a number from 1 to {largest}, and not {value:?}"))
+                })
+            };
+            match &*name {
+                "page" => all.page = Some(number(MAX_PAGE)?),
+                "page_size" | "limit" => all.size = Some(number(MAX_PAGE_SIZE)?),
+                "cursor" => all.after = Some(decode_cursor(&value)?),
+                "prefix" => all.prefix = value.into_owned(),
+                "tag_filter" => {
+                    let (tag, value) = value.split_once(':').ok_or_else(|| {
+                        invalid("tag_filter: a tag and its value, as in `colour:red`".into())
+                    })?;
+                    all.tags.push((tag.to_owned(), value.to_owned()));
+                }
+                "values" => {
+                    all.values =
+                        value.parse().map_err(|_| invalid("values: `true` or `false`".to_owned()))?;
+                }
+                other => {
+                    return Err(invalid(format!(
+                        "the query has no parameter {other:?}: page, page_size, cursor, limit, prefix, \
+                         tag_filter and values are known"
+                    )));
+                }
+            }
+        }
+        if all.tags.len() > MAX_FILTERS {
+            return Err(invalid(format!("tag_filter: at most {MAX_FILTERS} of them")));
+        }
+        if all.page.is_some() && all.after.is_some() {
+            return Err(invalid("`page` and `cursor` exclude each other".into()));
+        }
+        if all.page.is_some() && all.values {
+            // Its pages end where the bytes do, so that the next one cannot be found by counting.
+            return Err(invalid("`values=true` goes with `cursor` and `limit`, not with `page`".into()));
+        }
+        Ok(all)
+    }
 }
 
 pub(crate) async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    parameters: Result<Query<Parameters>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
-    let Query(parameters) =
-        parameters.map_err(|rejection| Problem::new(Code::Invalid, format!("the query: {rejection}")))?;
-    let invalid = |detail: &'static str| Problem::new(Code::Invalid, detail);
-    if parameters.cursor.is_some() && parameters.page.is_some() {
-        return Err(invalid("`page` and `cursor` exclude each other"));
-    }
+    let parameters = Parameters::of(query.as_deref().unwrap_or(""))?;
+    let size = parameters.size.unwrap_or(DEFAULT_PAGE_SIZE);
+    let by_page = parameters.after.is_none() && !parameters.values;
     let page = parameters.page.unwrap_or(1);
-    let size = parameters.page_size.or(parameters.limit).unwrap_or(DEFAULT_PAGE_SIZE);
-    if page == 0 || page > 1_000_000_000 {
-        return Err(invalid("page: a number from 1"));
-    }
-    if size == 0 || size > MAX_PAGE_SIZE {
-        return Err(invalid("page_size and limit: a number from 1 to 1000"));
-    }
-    let after = parameters.cursor.as_deref().map(decode_cursor).transpose()?;
-    let select = match &after {
+    let select = match &parameters.after {
         Some(key) => Select::After(key),
         None => Select::Offset((page - 1) * size),
     };
-    let listing = caller.tenant.store().list(&parameters.prefix, select, size).await;
-    let listing = counted(&gateway, &caller, "list", listing)?;
-
-    let mut json = String::with_capacity(64 + listing.items.len() * 200);
-    json.push_str("{\"items\":[");
-    for (index, (key, metadata)) in listing.items.iter().enumerate() {
-        if index > 0 {
-            json.push(',');
-        }
-        push_item(&mut json, key, metadata);
+    let filter = Filter { prefix: &parameters.prefix, tags: &parameters.tags };
+    let mut json = String::from("{\"items\":[");
+    let store = caller.tenant.store();
+    let (total, next) = if parameters.values {
+        let entries = store.list_values(filter, select, size, MAX_VALUES).await;
+        let entries = counted(&gateway, &caller, "list", entries)?;
+        push_items(&mut json, &entries.items, push_entry);
+        (entries.total, entries.next_after)
+    } else {
+        let listing = counted(&gateway, &caller, "list", store.list(filter, select, size).await)?;
+        push_items(&mut json, &listing.items, push_item);
+        (listing.total, listing.next_after)
+    };
+    let _ = write!(json, "],\"total\":{total}");
+    if by_page {
+        let _ = write!(json, ",\"page\":{page}");
     }
-    let _ = write!(json, "],\"total\":{},\"page\":{page},\"page_size\":{size}", listing.total);
-    let next = listing.next_after.as_deref().map(|key| BASE64_URL_SAFE_NO_PAD.encode(key));
+    let _ = write!(json, ",\"page_size\":{size}");
+    let next = next.map(|key| BASE64_URL_SAFE_NO_PAD.encode(key));
     if let Some(cursor) = &next {
         let _ = write!(json, ",\"next_cursor\":\"{cursor}\"");
     }
@@ -84,6 +134,14 @@ pub(crate) async fn list(
     Ok(response)
 }
 
+fn push_items<T>(json: &mut String, items: &[(String, T)], push: impl Fn(&mut String, &str, &T)) {
+    for (index, (key, item)) in items.iter().enumerate() {
+        json.push_str(if index > 0 { ",{" } else { "{" });
+        push(json, key, item);
+        json.push('}');
+    }
+}
+
 pub(crate) async fn count(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
     let count = caller.tenant.store().count().await;
@@ -93,14 +151,18 @@ pub(crate) async fn count(State(gateway): State<Arc<Gateway>>, caller: Caller) -
 
 /// RFC 8288: the next page, relative to this one.
 fn link(parameters: &Parameters, cursor: &str, size: u64) -> String {
-    let mut query = format!("?cursor={cursor}&limit={size}");
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("cursor", cursor).append_pair("limit", &size.to_string());
     if !parameters.prefix.is_empty() {
-        query.push_str("&prefix=");
-        for byte in parameters.prefix.bytes() {
-            let _ = write!(query, "%{byte:02X}");
-        }
+        query.append_pair("prefix", &parameters.prefix);
     }
-    format!("<{query}>; rel=\"next\"")
+    for (tag, value) in &parameters.tags {
+        query.append_pair("tag_filter", &format!("{tag}:{value}"));
+    }
+    if parameters.values {
+        query.append_pair("values", "true");
+    }
+    format!("<?{}>; rel=\"next\"", query.finish())
 }
 
 fn decode_cursor(cursor: &str) -> Result<String, Problem> {

@@ -1,10 +1,14 @@
 //! Keys and values.
 
+mod batch;
 mod create;
+mod exists;
+mod increment;
 mod list;
-mod look;
+mod patch;
 mod read;
 mod remove;
+pub(super) mod ttl;
 mod write;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -28,9 +32,12 @@ use crate::{
     problem::{Code, Problem},
 };
 
+pub(super) use batch::batch;
 pub(super) use create::create;
+pub(super) use exists::exists;
+pub(super) use increment::increment;
 pub(super) use list::{count, list};
-pub(super) use look::{exists, ttl};
+pub(super) use patch::patch;
 pub(super) use read::read;
 pub(super) use remove::remove;
 pub(super) use write::write;
@@ -49,8 +56,10 @@ impl FromRequestParts<Arc<Gateway>> for Keyed {
         let params = RawPathParams::from_request_parts(parts, gateway).await.map_err(|_| {
             Problem::new(Code::BadRequest, "the key in the path is not percent-encoded UTF-8")
         })?;
+        let named = params.iter().find(|(name, _)| *name == "key").map(|(_, key)| key.to_owned());
+        // `/kv/batch` is a path of its own, and a key as well.
         let key =
-            params.iter().find(|(name, _)| *name == "key").map(|(_, key)| key.to_owned()).unwrap_or_default();
+            named.or_else(|| parts.uri.path().rsplit('/').next().map(str::to_owned)).unwrap_or_default();
         check_key(&key, caller.tenant.route().limits.max_key_bytes)?;
         Ok(Self { caller, key })
     }
@@ -109,9 +118,13 @@ fn put(
         None => limits.default_ttl_seconds,
         Some(given) => given.unwrap_or(0),
     };
+    Ok(Put { value, content_type, tags, ttl: ttl_of(seconds)? })
+}
+
+/// 0: never expires.
+fn ttl_of(seconds: u64) -> Result<Ttl, Problem> {
     check_ttl(seconds)?;
-    let ttl = if seconds == 0 { Ttl::Forever } else { Ttl::Seconds(seconds) };
-    Ok(Put { value, content_type, tags, ttl })
+    Ok(if seconds == 0 { Ttl::Forever } else { Ttl::Seconds(seconds) })
 }
 
 fn json_put(caller: &Caller, fields: Fields<'_>) -> Result<Put, Problem> {

@@ -26,7 +26,7 @@ pub(crate) async fn read(
     keyed.caller.needs(Scope::KvRead)?;
     let entry = keyed.caller.tenant.store().get(&keyed.key).await;
     let entry = counted(&gateway, &keyed.caller, "get", entry)?.ok_or_else(not_found)?;
-    let etag = etag(&entry.metadata);
+    let etag = etag(entry.metadata.entity_tag());
     let unchanged = match Tags::of(&headers, &header::IF_NONE_MATCH) {
         None => false,
         Some(Tags::Any) => true,

@@ -68,15 +68,8 @@ pub(super) fn answer(
     written: &Written,
     status: StatusCode,
 ) -> Result<Response, Problem> {
-    let metadata = Metadata {
-        version: written.version,
-        created: written.created,
-        updated: written.updated,
-        expires: written.expires,
-        content_type: put.content_type,
-        tags: put.tags,
-    };
-    let etag = etag(&metadata);
+    let metadata = Metadata::of(put.content_type, put.tags, written);
+    let etag = etag(metadata.entity_tag());
     let json = entry_json(&keyed.key, &Entry { metadata, value: put.value });
     let mut response =
         (status, [(header::CONTENT_TYPE, JSON.to_owned()), (header::ETAG, etag)], json).into_response();

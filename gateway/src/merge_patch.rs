@@ -1,0 +1,157 @@
+//! JSON Merge Patch (RFC 7396) on the text itself: what a patch does not name stays byte for byte, so that large numbers
+//! and the order of members survive.
+
+use std::{collections::HashMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// Deepest nesting of objects in a patch.
+const MAX_DEPTH: usize = 128;
+
+/// Why a patch is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the patch nests objects deeper than {MAX_DEPTH}")]
+pub(crate) struct TooDeep;
+
+/// The target after the patch.
+pub(crate) fn merge(target: Option<&RawValue>, patch: &RawValue) -> Result<String, TooDeep> {
+    merge_at(target, patch, 0)
+}
+
+fn merge_at(target: Option<&RawValue>, patch: &RawValue, depth: usize) -> Result<String, TooDeep> {
+    if depth > MAX_DEPTH {
+        return Err(TooDeep);
+    }
+    let Some(changes) = members(patch) else { return Ok(patch.get().to_owned()) };
+    let old = target.and_then(members).unwrap_or_default();
+    // Each member's text; none where it is taken out. A name that stands twice counts as its last.
+    let mut merged: Vec<(String, Option<String>)> = Vec::with_capacity(old.len() + changes.len());
+    let mut places: HashMap<String, (usize, Option<&RawValue>)> = HashMap::new();
+    for (name, value) in old {
+        if let Some((place, known)) = places.get_mut(&name) {
+            merged[*place].1 = Some(value.get().to_owned());
+            *known = Some(value);
+        } else {
+            places.insert(name.clone(), (merged.len(), Some(value)));
+            merged.push((name, Some(value.get().to_owned())));
+        }
+    }
+    for (name, change) in changes {
+        let known = places.get(&name).copied();
+        let value = if change.get() == "null" {
+            None
+        } else {
+            Some(merge_at(known.and_then(|(_, value)| value), change, depth + 1)?)
+        };
+        if let Some((place, _)) = known {
+            merged[place].1 = value;
+        } else if value.is_some() {
+            places.insert(name.clone(), (merged.len(), None));
+            merged.push((name, value));
+        }
+    }
+    let mut text = String::from("{");
+    for (name, value) in merged.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::to_string(&name).unwrap_or_default());
+        text.push(':');
+        text.push_str(&value);
+    }
+    text.push('}');
+    Ok(text)
+}
+
+/// The members of an object, as they stand; none where it is no object.
+fn members(value: &RawValue) -> Option<Vec<(String, &RawValue)>> {
+    let text = value.get();
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
+    serde_json::from_str::<Members<'_>>(text).ok().map(|members| members.0)
+}
+
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Members<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(All)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patched(target: &str, patch: &str) -> Result<String, TooDeep> {
+        let target: &RawValue = serde_json::from_str(target).unwrap();
+        merge(Some(target), serde_json::from_str(patch).unwrap())
+    }
+
+    /// The examples of RFC 7396, appendix A.
+    #[test]
+    fn it_does_what_the_rfc_says() {
+        for (target, patch, expected) in [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"a":null}"#, "{}"),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+            (r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"["a","b"]"#, r#"["c","d"]"#, r#"["c","d"]"#),
+            (r#"{"a":"b"}"#, r#"["c"]"#, r#"["c"]"#),
+            (r#"{"a":"foo"}"#, "null", "null"),
+            (r#"{"a":"foo"}"#, r#""bar""#, r#""bar""#),
+            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
+            ("[1,2]", r#"{"a":"b","c":null}"#, r#"{"a":"b"}"#),
+            ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+        ] {
+            assert_eq!(patched(target, patch).unwrap(), expected, "{target} + {patch}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_named_stays_as_it_was_written() {
+        let target = r#"{"z":123456789012345678901234567890,"a": [1.10, 2e5],"q\u0022":"ü"}"#;
+        assert_eq!(
+            patched(target, r#"{"new":{"x":null,"y":1}}"#).unwrap(),
+            r#"{"z":123456789012345678901234567890,"a":[1.10, 2e5],"q\"":"ü","new":{"y":1}}"#
+        );
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_counts_as_its_last() {
+        assert_eq!(patched(r#"{"a":1,"a":{"b":2}}"#, r#"{"a":{"c":3}}"#).unwrap(), r#"{"a":{"b":2,"c":3}}"#);
+        assert_eq!(patched("{}", r#"{"a":1,"a":null,"a":2}"#).unwrap(), r#"{"a":2}"#);
+    }
+
+    #[test]
+    fn a_patch_that_nests_too_deeply_is_refused() {
+        let deep = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        assert!(patched("{}", &deep(100)).is_ok());
+        assert_eq!(patched("{}", &deep(100_000)), Err(TooDeep));
+    }
+}

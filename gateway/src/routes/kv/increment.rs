@@ -1,0 +1,67 @@
+//! `POST /kv/{key}/incr`: adds to a whole number.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse as _, Response},
+};
+use keystead_kv::{EntityTag, NotIncremented, Ttl};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Keyed, counted, ttl_of};
+use crate::{
+    Gateway,
+    auth::Scope,
+    http_text::etag,
+    problem::{Code, Problem},
+    routes::body,
+};
+
+/// Whole numbers up to here are exact in every JSON reader (RFC 8259, section 6).
+const LARGEST: i64 = 9_007_199_254_740_991;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default = "one")]
+    by: i64,
+}
+
+fn one() -> i64 {
+    1
+}
+
+pub(crate) async fn increment(
+    State(gateway): State<Arc<Gateway>>,
+    keyed: Keyed,
+    headers: HeaderMap,
+    content: Body,
+) -> Result<Response, Problem> {
+    keyed.caller.needs(Scope::KvWrite)?;
+    let bytes = body::read(&headers, content, body::SMALL).await?;
+    let by = if bytes.is_empty() {
+        1
+    } else {
+        body::needs_json(&headers)?;
+        serde_json::from_slice::<Fields>(&bytes).map_err(|error| body::json_problem(&error))?.by
+    };
+    if !(-LARGEST..=LARGEST).contains(&by) {
+        return Err(Problem::new(Code::Invalid, "by: a whole number within ±9007199254740991"));
+    }
+    let ttl: Ttl = ttl_of(keyed.caller.tenant.route().limits.default_ttl_seconds)?;
+    let sum = keyed.caller.tenant.store().increment(&keyed.key, by, ttl).await;
+    let sum = counted(&gateway, &keyed.caller, "incr", sum)?.map_err(|why| {
+        let code = match why {
+            NotIncremented::NotANumber => Code::NotANumber,
+            NotIncremented::TooLarge => Code::NumberTooLarge,
+        };
+        Problem::new(code, why.to_string())
+    })?;
+    let tag = EntityTag { version: sum.written.version, updated: sum.written.updated };
+    Ok(([(header::ETAG, etag(tag))], Json(json!({"value": sum.value}))).into_response())
+}

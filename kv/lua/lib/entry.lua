@@ -1,0 +1,34 @@
+-- clock(): Redis' time since 1970, in µs and in ms.
+local function clock()
+  local time = redis.call('TIME')
+  local us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  return us, math.floor(us / 1000)
+end
+
+-- save(keys, user_key, entry): writes an entry, and keeps the index and the expiry index in step.
+-- keys: 1 entry, 2 index, 3 expiry index; entry: version, created µs, updated µs, expires ms or 0, meta, value
+local function save(keys, user_key, entry)
+  local bytes = struct.pack('>BBI8I8I8I8I4', 1, 0, entry.version, entry.created, entry.updated, entry.expires, #entry.meta)
+    .. entry.meta .. entry.value
+  if entry.expires > 0 then
+    redis.call('SET', keys[1], bytes, 'PXAT', entry.expires)
+    redis.call('ZADD', keys[3], entry.expires, user_key)
+  else
+    redis.call('SET', keys[1], bytes)
+    redis.call('ZREM', keys[3], user_key)
+  end
+  redis.call('ZADD', keys[2], 0, user_key)
+end
+
+-- load(key): the entry, or nil.
+local function load(key)
+  local bytes = redis.call('GET', key)
+  if not bytes then return nil end
+  local entry, _, flags, meta_length = {}
+  _, flags, entry.version, entry.created, entry.updated, entry.expires, meta_length =
+    struct.unpack('>BBI8I8I8I8I4', bytes)
+  entry.meta = bytes:sub(39, 38 + meta_length)
+  entry.value = bytes:sub(39 + meta_length)
+  return entry
+end
+

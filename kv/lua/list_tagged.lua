@@ -1,0 +1,40 @@
+-- A stretch of the keys that begin with a prefix and have all of some tags, in byte order.
+-- KEYS: the set of each tag
+-- ARGV: 1 prefix of entries, 2 prefix of keys (may be empty), 3 key to go on behind (empty: from the start),
+--       4 how many to look at, at most, 5 how many to find, at most (fewer where they hold 4 MiB),
+--       6 `head` or `value`: what to give of each; `count`: how many there are, and none of them
+-- Returns {the last key that was looked at ('' at the end), how many had all tags, key, bytes, key, bytes, …}.
+local prefix, after = ARGV[2], ARGV[3]
+local looked_at, wanted = tonumber(ARGV[4]), tonumber(ARGV[5])
+local smallest, least
+for _, set in ipairs(KEYS) do
+  local size = redis.call('ZCARD', set)
+  if not least or size < least then smallest, least = set, size end
+end
+local from = '-'
+if after ~= '' then from = '(' .. after elseif prefix ~= '' then from = '[' .. prefix end
+-- No byte of UTF-8 is 0xff: this bound is behind every key with the prefix.
+local to = prefix == '' and '+' or '(' .. prefix .. '\255'
+local members = redis.call('ZRANGE', smallest, from, to, 'BYLEX', 'LIMIT', 0, looked_at)
+local result, found, size, last = {'', 0}, 0, 0, ''
+for at, user_key in ipairs(members) do
+  local has_all = user_key:sub(1, #prefix) == prefix
+  for _, set in ipairs(KEYS) do
+    has_all = has_all and (set == smallest or redis.call('ZSCORE', set, user_key))
+  end
+  if has_all then
+    found = found + 1
+    if ARGV[6] ~= 'count' then
+      local bytes = read(ARGV[1] .. user_key, ARGV[6])
+      result[#result + 1] = user_key
+      result[#result + 1] = bytes
+      size = size + #bytes
+    end
+  end
+  if at == looked_at or found == wanted or size > 4194304 then
+    result[1] = user_key
+    break
+  end
+end
+result[2] = found
+return result

@@ -1,0 +1,68 @@
+//! Many operations in one round trip.
+
+use redis::{FromRedisValue as _, Value, cmd};
+
+use super::{Condition, Outcome, Put, Store, Written, delete_call, deleted, entry, put_call, written};
+use crate::{
+    entry::Entry,
+    error::{Effect, Error},
+};
+
+/// One of a batch.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    Get { key: String },
+    Put { key: String, put: Put },
+    Delete { key: String },
+}
+
+/// What one of a batch came to.
+#[derive(Clone, Debug)]
+pub enum Done {
+    Got(Option<Entry>),
+    Put(Written),
+    /// Whether the key was there.
+    Deleted(bool),
+}
+
+impl Store {
+    /// Carries out each in order, whatever becomes of the others; a result for each. They are not one transaction:
+    /// what others do may come in between.
+    pub async fn batch(&self, operations: &[Operation]) -> Result<Vec<Result<Done, Error>>, Error> {
+        if operations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut pipeline, mut scripts) = (redis::pipe(), Vec::new());
+        let mut effect = Effect::Read;
+        for operation in operations {
+            let call = match operation {
+                Operation::Get { key } => {
+                    pipeline.add_command(cmd("GET").arg(entry(key)).clone());
+                    continue;
+                }
+                Operation::Put { key, put } => put_call(key, put, &Condition::Any),
+                Operation::Delete { key } => delete_call(key, &Condition::Any),
+            };
+            effect = Effect::Write;
+            scripts.push(call.script());
+            pipeline.add_command(call.into_command());
+        }
+        let answers = self.connection.pipeline(&pipeline, scripts, effect).await?;
+        Ok(operations.iter().zip(answers).map(|(operation, answer)| done(operation, answer?)).collect())
+    }
+}
+
+fn done(operation: &Operation, answer: Value) -> Result<Done, Error> {
+    match operation {
+        Operation::Get { .. } => {
+            let bytes = Option::<Vec<u8>>::from_redis_value(answer)
+                .map_err(|_| Error::Refused("an answer of an unexpected type".into()))?;
+            Ok(Done::Got(bytes.map(|bytes| Entry::decode(&bytes.into())).transpose()?))
+        }
+        Operation::Put { .. } => match written(answer)? {
+            Outcome::Done(written) => Ok(Done::Put(written)),
+            Outcome::Refused { .. } => Err(Error::Refused("a write without a condition".into())),
+        },
+        Operation::Delete { .. } => Ok(Done::Deleted(matches!(deleted(answer)?, Outcome::Done(())))),
+    }
+}

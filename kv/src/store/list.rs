@@ -1,0 +1,250 @@
+//! Lists, from the indexes: a stretch of the keys, wherever it is, costs the same.
+
+use redis::Value;
+
+use super::{ENTRY, INDEX, Store, TAG_SET, tag};
+use crate::{
+    connection::Call,
+    entry::{Corrupt, Entry, Metadata, decode_head},
+    error::{Effect, Error},
+    script,
+};
+
+/// Most entries that one script call gives, so that no call holds Redis up.
+const STRETCH: u64 = 200;
+/// Most keys that one script call looks at where tags are compared.
+const LOOKED_AT: u64 = 500;
+const ALL: u64 = u32::MAX as u64;
+
+/// Which keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
+    /// Empty: all keys.
+    pub prefix: &'a str,
+    /// Names and values of tags; a key has all of them.
+    pub tags: &'a [(String, String)],
+}
+
+impl<'a> Filter<'a> {
+    pub fn with_prefix(prefix: &'a str) -> Self {
+        Self { prefix, tags: &[] }
+    }
+}
+
+/// Where a list begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Select<'a> {
+    /// After so many keys.
+    Offset(u64),
+    /// Behind this key, in byte order.
+    After(&'a str),
+}
+
+/// A stretch of the keys, in byte order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    pub items: Vec<(String, T)>,
+    /// Keys that the filter lets through, in all.
+    pub total: u64,
+    /// The last key of the stretch, where more follow.
+    pub next_after: Option<String>,
+}
+
+impl<T> Default for Listing<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), total: 0, next_after: None }
+    }
+}
+
+/// What one call of a script gave.
+struct Stretch {
+    /// Also those that expired meanwhile, whose bytes are empty.
+    keys: Vec<(String, Vec<u8>)>,
+    first: Value,
+    second: Value,
+}
+
+impl Store {
+    /// Keys and what is known of them, in byte order. Expired keys are swept first, so that `total` and the places are
+    /// exact.
+    pub async fn list(
+        &self,
+        filter: Filter<'_>,
+        select: Select<'_>,
+        limit: u64,
+    ) -> Result<Listing<Metadata>, Error> {
+        self.sweep(20_000).await?;
+        let decode = |bytes: Vec<u8>| Ok(decode_head(&bytes)?.0);
+        self.stretches(filter, select, (limit, u64::MAX), "head", decode).await
+    }
+
+    /// As [`Self::list`], with the values: fewer than the limit where they hold `max_bytes`.
+    pub async fn list_values(
+        &self,
+        filter: Filter<'_>,
+        select: Select<'_>,
+        limit: u64,
+        max_bytes: u64,
+    ) -> Result<Listing<Entry>, Error> {
+        self.sweep(20_000).await?;
+        self.scan(filter, select, limit, max_bytes).await
+    }
+
+    /// Entries, in byte order; without a sweep. Fewer than the limit where they hold `max_bytes`.
+    pub async fn scan(
+        &self,
+        filter: Filter<'_>,
+        select: Select<'_>,
+        limit: u64,
+        max_bytes: u64,
+    ) -> Result<Listing<Entry>, Error> {
+        let decode = |bytes: Vec<u8>| Ok(Entry::decode(&bytes.into())?);
+        self.stretches(filter, select, (limit, max_bytes), "value", decode).await
+    }
+
+    async fn stretches<T>(
+        &self,
+        filter: Filter<'_>,
+        select: Select<'_>,
+        limits: (u64, u64),
+        what: &str,
+        decode: impl Fn(Vec<u8>) -> Result<T, Error>,
+    ) -> Result<Listing<T>, Error> {
+        if filter.tags.is_empty() {
+            self.untagged(filter.prefix, select, limits, what, decode).await
+        } else {
+            self.tagged(filter, select, limits, what, decode).await
+        }
+    }
+
+    async fn untagged<T>(
+        &self,
+        prefix: &str,
+        select: Select<'_>,
+        (limit, max_bytes): (u64, u64),
+        what: &str,
+        decode: impl Fn(Vec<u8>) -> Result<T, Error>,
+    ) -> Result<Listing<T>, Error> {
+        let mut listing = Listing::default();
+        let (mut how, mut from) = match select {
+            Select::Offset(skip) => ("offset", skip.to_string()),
+            Select::After(key) => ("after", key.to_owned()),
+        };
+        let (mut left, mut size) = (limit, 0);
+        while left > 0 && size < max_bytes {
+            let stretch = left.min(STRETCH);
+            let mut call = Call::new(&script::LIST, &[INDEX]);
+            call.arg(ENTRY).arg(prefix).arg(how).arg(&from).arg(stretch).arg(what);
+            let Stretch { keys, first: Value::Int(total), second: Value::Int(next) } =
+                self.stretch(&call).await?
+            else {
+                return Err(Error::Refused("an unexpected answer of list.lua".into()));
+            };
+            listing.total = total.unsigned_abs();
+            left -= stretch.min(keys.len() as u64);
+            let last = keys.last().map(|(key, _)| key.clone());
+            size += take(&mut listing, keys, &decode)?;
+            listing.next_after = last.clone().filter(|_| next >= 0);
+            match last {
+                Some(key) if next >= 0 => (how, from) = ("after", key),
+                _ => break,
+            }
+        }
+        Ok(listing)
+    }
+
+    async fn tagged<T>(
+        &self,
+        filter: Filter<'_>,
+        select: Select<'_>,
+        (limit, max_bytes): (u64, u64),
+        what: &str,
+        decode: impl Fn(Vec<u8>) -> Result<T, Error>,
+    ) -> Result<Listing<T>, Error> {
+        let sets: Vec<Vec<u8>> =
+            filter.tags.iter().map(|(name, value)| [TAG_SET, &tag(name, value)[..]].concat()).collect();
+        let sets: Vec<&[u8]> = sets.iter().map(Vec::as_slice).collect();
+        let part = async |after: &str, wanted: u64, what: &str| {
+            let mut call = Call::new(&script::LIST_TAGGED, &sets);
+            call.arg(ENTRY).arg(filter.prefix).arg(after).arg(LOOKED_AT).arg(wanted).arg(what);
+            let Stretch { keys, first: Value::BulkString(last), second: Value::Int(found) } =
+                self.stretch(&call).await?
+            else {
+                return Err(Error::Refused("an unexpected answer of list_tagged.lua".into()));
+            };
+            let last = String::from_utf8(last).map_err(|_| Corrupt::Malformed)?;
+            Ok::<_, Error>((keys, Some(last).filter(|last| !last.is_empty()), found.unsigned_abs()))
+        };
+
+        let mut listing = Listing::default();
+        let (mut skip, mut after) = match select {
+            Select::Offset(skip) => (skip, String::new()),
+            Select::After(key) => (0, key.to_owned()),
+        };
+        // All are counted, and on the way the place is found where the list begins.
+        let mut at = String::new();
+        loop {
+            let wanted = if skip > 0 { skip } else { ALL };
+            let (_, last, found) = part(&at, wanted, "count").await?;
+            listing.total += found;
+            let Some(last) = last else { break };
+            if skip > 0 {
+                skip -= found;
+                after.clone_from(&last);
+            }
+            at = last;
+        }
+        if skip > 0 {
+            return Ok(listing);
+        }
+        let (mut left, mut size) = (limit, 0);
+        while left > 0 && size < max_bytes {
+            let (keys, last, found) = part(&after, left.min(STRETCH), what).await?;
+            left -= found;
+            size += take(&mut listing, keys, &decode)?;
+            let Some(last) = last else { return Ok(listing) };
+            after = last;
+        }
+        at.clone_from(&after);
+        loop {
+            let (_, last, found) = part(&at, 1, "count").await?;
+            if found > 0 {
+                listing.next_after = Some(after);
+                return Ok(listing);
+            }
+            let Some(last) = last else { return Ok(listing) };
+            at = last;
+        }
+    }
+
+    async fn stretch(&self, call: &Call) -> Result<Stretch, Error> {
+        let unexpected = || Error::Refused("an unexpected answer of a list".into());
+        let answer: Vec<Value> = self.connection.call_as(call, Effect::Read).await?;
+        let mut answer = answer.into_iter();
+        let (Some(first), Some(second)) = (answer.next(), answer.next()) else { return Err(unexpected()) };
+        let mut keys = Vec::with_capacity(answer.len() / 2);
+        while let (Some(Value::BulkString(key)), Some(Value::BulkString(bytes))) =
+            (answer.next(), answer.next())
+        {
+            keys.push((String::from_utf8(key).map_err(|_| Corrupt::Malformed)?, bytes));
+        }
+        Ok(Stretch { keys, first, second })
+    }
+}
+
+/// Adds what a call gave; gives how many bytes.
+fn take<T>(
+    listing: &mut Listing<T>,
+    keys: Vec<(String, Vec<u8>)>,
+    decode: impl Fn(Vec<u8>) -> Result<T, Error>,
+) -> Result<u64, Error> {
+    let mut size = 0;
+    for (key, bytes) in keys {
+        // Without bytes it has expired since the sweep.
+        if !bytes.is_empty() {
+            size += bytes.len() as u64;
+            listing.items.push((key, decode(bytes)?));
+        }
+    }
+    Ok(size)
+}

@@ -1,0 +1,229 @@
+//! The store: one round trip an operation. A read is a plain command, a write is one script.
+
+mod batch;
+mod change;
+mod list;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use redis::{FromRedisValue as _, Value, cmd};
+
+pub use batch::{Done, Operation};
+pub use change::{Incremented, NotIncremented};
+pub use list::{Filter, Listing, Select};
+
+use crate::{
+    connection::{Call, Connection},
+    entry::{EntityTag, Entry, encode_meta},
+    error::{Effect, Error},
+    script,
+};
+
+const INDEX: &[u8] = b"kv:{0}:i";
+const EXPIRY: &[u8] = b"kv:{0}:x";
+const TAGS_OF: &[u8] = b"kv:{0}:m";
+const TAG_SET: &[u8] = b"kv:{0}:t:";
+const ENTRY: &str = "kv:{0}:e:";
+/// Expired keys that one call of the sweep forgets: well under a millisecond each hundred.
+const SWEEP_BATCH: u64 = 500;
+
+/// A tenant's entries.
+#[derive(Clone, Debug)]
+pub struct Store {
+    connection: Connection,
+}
+
+/// A value to be written.
+#[derive(Clone, Debug)]
+pub struct Put {
+    pub value: Bytes,
+    pub content_type: String,
+    pub tags: BTreeMap<String, String>,
+    pub ttl: Ttl,
+}
+
+/// How long an entry lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    Forever,
+    Seconds(u64),
+    /// As the entry has it; a new one never expires.
+    Keep,
+}
+
+/// What must hold for a write to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Any,
+    Absent,
+    Present,
+    /// The entry is in one of these states.
+    Matches(Vec<EntityTag>),
+}
+
+/// Whether a conditional operation happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    Done(T),
+    /// The condition did not hold; nothing was changed.
+    Refused {
+        /// Whether the key was there.
+        exists: bool,
+    },
+}
+
+/// What a write has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Whether the key is new.
+    pub created_new: bool,
+    pub version: u64,
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub created: u64,
+    pub updated: u64,
+    /// Milliseconds since 1970-01-01T00:00:00Z; none: never expires.
+    pub expires: Option<u64>,
+}
+
+impl Ttl {
+    /// As the scripts take it.
+    fn milliseconds(self) -> String {
+        match self {
+            Self::Forever => "0".to_owned(),
+            Self::Seconds(seconds) => seconds.saturating_mul(1000).to_string(),
+            Self::Keep => "-1".to_owned(),
+        }
+    }
+}
+
+impl Store {
+    pub fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+
+    pub async fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
+        let bytes: Option<Vec<u8>> = self.connection.read(cmd("GET").arg(entry(key))).await?;
+        Ok(bytes.map(|bytes| Entry::decode(&bytes.into())).transpose()?)
+    }
+
+    pub async fn exists(&self, key: &str) -> Result<bool, Error> {
+        self.connection.read(cmd("EXISTS").arg(entry(key))).await
+    }
+
+    /// Milliseconds that the entry has left; the inner none: it never expires.
+    pub async fn ttl(&self, key: &str) -> Result<Option<Option<u64>>, Error> {
+        let left: i64 = self.connection.read(cmd("PTTL").arg(entry(key))).await?;
+        Ok(match left {
+            -2 => None,
+            left => Some(u64::try_from(left).ok()),
+        })
+    }
+
+    /// Writes a value if the condition holds.
+    pub async fn put(&self, key: &str, put: &Put, condition: &Condition) -> Result<Outcome<Written>, Error> {
+        written(self.connection.call(&put_call(key, put, condition), Effect::Write).await?)
+    }
+
+    /// Deletes a key; with [`Condition::Any`] it is refused only where there is none.
+    pub async fn delete(&self, key: &str, condition: &Condition) -> Result<Outcome<()>, Error> {
+        deleted(self.connection.call(&delete_call(key, condition), Effect::Write).await?)
+    }
+
+    /// How many keys there are, without those that have expired.
+    pub async fn count(&self) -> Result<u64, Error> {
+        self.connection.eval(&script::COUNT, Effect::Read, &[INDEX, EXPIRY], &[]).await
+    }
+
+    /// Forgets keys whose entries have expired, about `budget` of them at most; gives how many it forgot.
+    pub async fn sweep(&self, budget: u64) -> Result<u64, Error> {
+        let mut swept = 0;
+        loop {
+            let batch = SWEEP_BATCH.to_string();
+            let keys: [&[u8]; 3] = [INDEX, EXPIRY, TAGS_OF];
+            let arguments: [&[u8]; 2] = [TAG_SET, batch.as_bytes()];
+            let forgotten: u64 =
+                self.connection.eval(&script::SWEEP, Effect::Write, &keys, &arguments).await?;
+            swept += forgotten;
+            if forgotten < SWEEP_BATCH || swept >= budget {
+                return Ok(swept);
+            }
+        }
+    }
+}
+
+fn put_call(key: &str, put: &Put, condition: &Condition) -> Call {
+    let tags = put.tags.iter().map(|(name, value)| tag(name, value));
+    let milliseconds = put.ttl.milliseconds();
+    let meta = encode_meta(&put.content_type, &put.tags);
+    let tag_count = put.tags.len().to_string();
+    let mut call = Call::new(&script::WRITE, &[entry(key).as_bytes(), INDEX, EXPIRY, TAGS_OF]);
+    call.arg(key).arg(word(condition)).arg(milliseconds).arg(meta);
+    call.arg(&put.value[..]).arg(TAG_SET).arg(tag_count);
+    for tag in tags {
+        call.arg(tag);
+    }
+    for number in matches(condition) {
+        call.arg(number);
+    }
+    call
+}
+
+fn written(answer: Value) -> Result<Outcome<Written>, Error> {
+    let answer = Vec::<u64>::from_redis_value(answer).unwrap_or_default();
+    match answer[..] {
+        [1, created_new, version, created, updated, expires] => Ok(Outcome::Done(Written {
+            created_new: created_new == 1,
+            version,
+            created,
+            updated,
+            expires: (expires > 0).then_some(expires),
+        })),
+        [0, exists] => Ok(Outcome::Refused { exists: exists == 1 }),
+        _ => Err(Error::Refused("an unexpected answer of write.lua".into())),
+    }
+}
+
+fn delete_call(key: &str, condition: &Condition) -> Call {
+    let mut call = Call::new(&script::DELETE, &[entry(key).as_bytes(), INDEX, EXPIRY, TAGS_OF]);
+    call.arg(key).arg(word(condition)).arg(TAG_SET);
+    for number in matches(condition) {
+        call.arg(number);
+    }
+    call
+}
+
+fn deleted(answer: Value) -> Result<Outcome<()>, Error> {
+    match Vec::<u64>::from_redis_value(answer).unwrap_or_default()[..] {
+        [1] => Ok(Outcome::Done(())),
+        [0, exists] => Ok(Outcome::Refused { exists: exists == 1 }),
+        _ => Err(Error::Refused("an unexpected answer of delete.lua".into())),
+    }
+}
+
+/// A tag as the scripts name it.
+fn tag(name: &str, value: &str) -> Vec<u8> {
+    [name.as_bytes(), b"\0", value.as_bytes()].concat()
+}
+
+fn entry(key: &str) -> String {
+    [ENTRY, key].concat()
+}
+
+fn word(condition: &Condition) -> &'static [u8] {
+    match condition {
+        Condition::Any => b"any",
+        Condition::Absent => b"absent",
+        Condition::Present => b"present",
+        Condition::Matches(_) => b"match",
+    }
+}
+
+fn matches(condition: &Condition) -> Vec<String> {
+    match condition {
+        Condition::Matches(tags) => {
+            tags.iter().flat_map(|tag| [tag.version.to_string(), tag.updated.to_string()]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
