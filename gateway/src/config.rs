@@ -23,6 +23,10 @@ pub struct Arguments {
     /// Namespace whose Secrets with the label keystead.io/route=true are the routes.
     #[arg(long, env = "KEYSTEAD_ROUTES_NAMESPACE", value_name = "NAMESPACE")]
     pub routes_namespace: Option<String>,
+    /// Seconds after which a connection is closed on which no request is under way and nothing is written. Longer than
+    /// what a balancer in front keeps connections, or it sends requests into closed ones.
+    #[arg(long, env = "KEYSTEAD_IDLE_TIMEOUT", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub idle_timeout: u64,
     /// Seconds that requests under way get when the process is asked to end.
     #[arg(long, env = "KEYSTEAD_SHUTDOWN_GRACE", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub shutdown_grace: u64,

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), String> {
+    raise_open_files();
     let gateway = Gateway::new().map_err(|error| error.to_string())?;
     let bind = async |address| {
         TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
@@ -40,12 +41,13 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let listener = bind(arguments.listen).await?;
     let metrics_listener = bind(arguments.metrics_listen).await?;
     let (stop, stopped) = watch::channel(false);
+    let idle = Duration::from_secs(arguments.idle_timeout);
     let metrics = tokio::spawn(server::serve(
         metrics_listener,
         server::metrics_router(gateway.clone()),
         None,
         stopped.clone(),
-        Duration::from_secs(1),
+        server::Limits { idle, grace: Duration::from_secs(1) },
     ));
     let routes = tokio::spawn(follow(arguments.source(), gateway.clone()));
     let grace = Duration::from_secs(arguments.shutdown_grace);
@@ -54,7 +56,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         router(gateway.clone()),
         Some(gateway.metrics.active_connections.clone()),
         stopped,
-        grace,
+        server::Limits { idle, grace },
     ));
     tracing::info!(listen = %arguments.listen, metrics = %arguments.metrics_listen, "serving");
 
@@ -74,4 +76,14 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let _ = metrics.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Each connection is an open file, and the soft limit of many systems is 1024: it is lifted to what is allowed.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }

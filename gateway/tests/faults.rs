@@ -6,11 +6,15 @@ mod client;
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use client::{Client, code, eventually, start, start_with};
-use keystead_tests::{gateway::route, redis::Server};
+use keystead_tests::{
+    gateway::{Gateway, route},
+    redis::Server,
+};
 use serde_json::json;
 
 #[test]
@@ -92,6 +96,63 @@ fn sigterm_drains() {
     slow.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert!(gateway.wait(), "it ends well");
+}
+
+#[test]
+fn a_connection_of_no_use_is_closed_and_a_used_one_is_not() {
+    let redis = Server::start();
+    let binary = Path::new(env!("CARGO_BIN_EXE_keystead-gateway"));
+    let gateway = Gateway::start_with(binary, &[route("acme", &redis.address())], &["--idle-timeout", "2"]);
+    let client = Client::registered(&gateway, "acme");
+    let connect = |first: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+        stream.write_all(first.as_bytes()).unwrap();
+        stream
+    };
+    let silent = connect("");
+    let mut dribbling = connect("GET /health HTTP/1.1\r\nHost: x\r\n");
+    let dribbled = dribbling.try_clone().unwrap();
+    let used = connect("");
+    // A body may take its time: a request is under way.
+    let head = format!(
+        "PUT /api/v1/kv/slow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 11\r\nConnection: close\r\n\r\n",
+        client.token()
+    );
+    let mut slow = connect(&head);
+    let started = Instant::now();
+    let closed = |mut stream: TcpStream| {
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        let _ = stream.read_to_end(&mut rest);
+        started.elapsed()
+    };
+    std::thread::scope(|scope| {
+        let silent = scope.spawn(|| closed(silent));
+        let dribbler = scope.spawn(|| closed(dribbled));
+        let mut used = used;
+        while started.elapsed() < Duration::from_secs(4) {
+            let _ = dribbling.write_all(b"X-A: b\r\n");
+            used.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            // A small answer comes as a whole.
+            let mut answer = [0; 1024];
+            let length = used.read(&mut answer).unwrap();
+            let answer = String::from_utf8_lossy(&answer[..length]);
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?} after {:?}", started.elapsed());
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        for (what, ended) in
+            [("a silent one", silent.join().unwrap()), ("a slow head", dribbler.join().unwrap())]
+        {
+            assert!(
+                (Duration::from_millis(1900)..Duration::from_secs(4)).contains(&ended),
+                "{what} was closed after {ended:?}"
+            );
+        }
+    });
+    slow.write_all(b"{\"value\":1}").unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
 }
 
 #[test]

@@ -52,6 +52,11 @@ pub fn route(tenant: &str, redis: &str) -> Route {
 impl Gateway {
     /// Starts the binary with these routes and waits until it is ready.
     pub fn start(binary: &Path, routes: &[Route]) -> Self {
+        Self::start_with(binary, routes, &[])
+    }
+
+    /// Starts it with further arguments.
+    pub fn start_with(binary: &Path, routes: &[Route], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for route in routes {
             write(folder.path(), route);
@@ -63,6 +68,7 @@ impl Gateway {
             .args(["--drain-delay", "1", "--shutdown-grace", "5", "--log-format", "text", "--log", "warn"])
             .arg("--routes")
             .arg(folder.path())
+            .args(arguments)
             .stdin(Stdio::null())
             .spawn()
             .expect("the gateway's binary starts");

@@ -1,34 +1,44 @@
-//! HTTP/1.1 and HTTP/2 on a listener, with time-outs and a graceful end.
+//! HTTP/1.1 and HTTP/2 on a listener, with a limit to idleness and a graceful end.
+
+mod idle;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::header, response::IntoResponse as _, routing::get};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
 use prometheus::IntGauge;
 use tokio::{net::TcpListener, sync::watch};
 
+use self::idle::{Activity, Counted, Watched};
 use crate::Gateway;
 
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Serves until `stop` is true; then finishes what is under way, `grace` at most.
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A connection without a request under way.
+    pub idle: Duration,
+    /// What is under way when the server stops.
+    pub grace: Duration,
+}
+
+/// Serves until `stop` is true; then finishes what is under way.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     connections: Option<IntGauge>,
     mut stop: watch::Receiver<bool>,
-    grace: Duration,
+    limits: Limits,
 ) {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
-    server.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024);
+    server.http1().max_buf_size(MAX_HEAD);
+    server.http2().max_header_list_size(64 * 1024);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -46,7 +56,10 @@ pub async fn serve(
         };
         // A small answer must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let activity = Activity::new();
+        let service =
+            Counted { service: TowerToHyperService::new(router.clone()), activity: activity.clone() };
+        let stream = Watched { stream, activity: activity.clone() };
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         let gauge = connections.clone();
@@ -54,8 +67,11 @@ pub async fn serve(
             if let Some(gauge) = &gauge {
                 gauge.inc();
             }
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended");
+                },
+                () = activity.ends(limits.idle) => tracing::debug!("an idle connection is closed"),
             }
             if let Some(gauge) = &gauge {
                 gauge.dec();
@@ -63,7 +79,7 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(limits.grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way after the grace");
     }
 }
