@@ -1,6 +1,13 @@
 //! The outermost layer: request id, metrics, and one form for every error, also those of axum itself and of a panic.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -46,12 +53,16 @@ fn request_id(request: &Request) -> HeaderValue {
     let usable = |value: &&HeaderValue| {
         (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
     };
-    request.headers().get(REQUEST_ID).filter(usable).cloned().unwrap_or_else(|| {
-        let mut buffer = uuid::Uuid::encode_buffer();
-        let id = uuid::Uuid::now_v7().simple().encode_lower(&mut buffer);
-        // 32 hexadecimal digits are a valid header value.
-        HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("none"))
-    })
+    request.headers().get(REQUEST_ID).filter(usable).cloned().unwrap_or_else(new_id)
+}
+
+/// 32 hexadecimal digits: a number of this process' own, and one that is raised. It is unique, and no secret.
+fn new_id() -> HeaderValue {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let id = format!("{:016x}{:016x}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed));
+    // Hexadecimal digits are a valid header value.
+    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
 }
 
 /// A client may invent methods: they share one label.

@@ -15,6 +15,8 @@ use serde_json::json;
 pub(crate) struct Problem {
     pub(crate) code: Code,
     pub(crate) detail: Cow<'static, str>,
+    /// Seconds.
+    retry_after: Option<u64>,
 }
 
 macro_rules! codes {
@@ -65,6 +67,7 @@ codes! {
     WrongContentType = UNSUPPORTED_MEDIA_TYPE "wrong_content_type" "The content type is not supported";
     Invalid = UNPROCESSABLE_ENTITY "invalid" "A field is not valid";
     WeakPassword = UNPROCESSABLE_ENTITY "weak_password" "The password is too weak";
+    TooManyAttempts = TOO_MANY_REQUESTS "too_many_attempts" "Too many attempts to log in";
     NotReady = SERVICE_UNAVAILABLE "not_ready" "The gateway is not ready";
     TooBusy = SERVICE_UNAVAILABLE "too_busy" "Too many requests are under way";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable" "The tenant's Redis is not available";
@@ -76,7 +79,12 @@ codes! {
 
 impl Problem {
     pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into() }
+        let code_is_transient = code.status() == StatusCode::SERVICE_UNAVAILABLE;
+        Self { code, detail: detail.into(), retry_after: code_is_transient.then_some(1) }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// What one of a batch says of its error.
@@ -98,14 +106,11 @@ impl Problem {
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match self.code.status() {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            _ => {}
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

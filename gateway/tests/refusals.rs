@@ -9,7 +9,7 @@ use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
-use client::{Answer, Client, code, start, start_with};
+use client::{Answer, Client, code, eventually, start, start_with};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use keystead_route::SigningKey;
 use keystead_tests::{
@@ -137,7 +137,7 @@ fn no_token_but_the_tenants_own_is_taken() {
     let expiring = Client::with_token(&gateway, &expiring);
     assert_eq!(expiring.get("/api/v1/kv/secret").status, 200);
     // Also once it is cached.
-    client::eventually(|| (expiring.get("/api/v1/kv/secret").status == 401).then_some(()));
+    eventually(|| (expiring.get("/api/v1/kv/secret").status == 401).then_some(()));
 }
 
 #[test]
@@ -287,6 +287,35 @@ fn registrations_are_refused_with_what_to_do() {
         "no tenant is named: send the field `tenant` or use /t/<tenant>/api/v1",
     );
     assert_eq!(code(&register(json!({"is_admin": true}))), (422, "invalid".into()));
+}
+
+#[test]
+fn passwords_cannot_be_tried_without_end() {
+    let (_redis, gateway) = start(&["acme", "beta"]);
+    Client::registered(&gateway, "acme");
+    Client::registered(&gateway, "beta");
+    let nobody = Client::anonymous(&gateway);
+    let login = |tenant: &str, username: &str, password: &str| {
+        let body = json!({"tenant": tenant, "username": username, "password": password});
+        nobody.post("/api/v1/auth/login", &body)
+    };
+    // A name that nobody has is treated alike.
+    for username in ["ada", "ghost"] {
+        for _ in 0..10 {
+            assert_eq!(code(&login("acme", username, "Wrong-horse-7")), (401, "wrong_credentials".into()));
+        }
+        let refused = login("acme", username, "Wrong-horse-7");
+        assert_eq!(code(&refused), (429, "too_many_attempts".into()), "{username}");
+        assert!(matches!(refused.header("retry-after").as_str(), "1" | "2"), "{refused:?}");
+    }
+    // Also the right one has to wait now, and then it is taken and the count begins anew.
+    let token = eventually(|| {
+        let answer = login("acme", "ada", "Correct-horse-7");
+        (answer.status == 200).then_some(answer)
+    });
+    assert_eq!(token.header("cache-control"), "no-store");
+    assert_eq!(login("acme", "ada", "Wrong-horse-7").status, 401);
+    assert_eq!(login("beta", "ada", "Correct-horse-7").status, 200, "another tenant's user of that name");
 }
 
 #[test]

@@ -57,6 +57,12 @@ pub struct Accounts {
     connection: Connection,
 }
 
+/// Attempts to log in as one user before the next has to wait.
+const FREE_ATTEMPTS: u32 = 10;
+/// Longest wait between two attempts after that, in seconds.
+const LONGEST_WAIT: u32 = 900;
+/// How long attempts are remembered, in seconds.
+const ATTEMPTS_REMEMBERED: u32 = 3600;
 /// Prefix of every refresh token, so that scanners of leaked secrets find them.
 const PREFIX: &str = "ksr_";
 
@@ -93,6 +99,25 @@ impl Accounts {
                 Ok(Some(account))
             }
         }
+    }
+
+    /// Counts an attempt to log in as this user, whether there is one or not. Too many without a success: how long the
+    /// next has to wait, and this one must not be made.
+    pub async fn begin_login(&self, username: &str) -> Result<Option<Duration>, Error> {
+        let key = attempts_key(username);
+        let numbers = [FREE_ATTEMPTS, LONGEST_WAIT, ATTEMPTS_REMEMBERED].map(|number| number.to_string());
+        let arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
+        let wait: u64 =
+            self.connection.eval(&script::LOGIN_BEGIN, Effect::Write, &[key.as_bytes()], &arguments).await?;
+        Ok((wait > 0).then(|| Duration::from_millis(wait)))
+    }
+
+    /// The password was right: the attempts before it are forgotten.
+    pub async fn end_login(&self, username: &str) -> Result<(), Error> {
+        let mut delete = cmd("DEL");
+        delete.arg(attempts_key(username));
+        let _deleted: u64 = self.connection.run(&delete, Effect::Write).await?;
+        Ok(())
     }
 
     /// Begins a family of refresh tokens with its first one.
@@ -157,6 +182,11 @@ fn account_key(name: &str) -> String {
     format!("auth:{{a}}:user:{name}")
 }
 
+/// Hashed, so that a long name takes no more room than a short one.
+fn attempts_key(username: &str) -> String {
+    format!("auth:{{a}}:attempts:{}", hash(&username.to_ascii_lowercase()))
+}
+
 fn family_key(family: &str) -> String {
     format!("auth:{{a}}:refresh:{family}")
 }
@@ -172,7 +202,7 @@ fn new_token(tenant: &TenantName, family: &str) -> SecretText {
     format!("{PREFIX}{tenant}.{family}.{}", BASE64_URL_SAFE_NO_PAD.encode(secret)).into()
 }
 
-/// A random token of 256 bits needs no salt and no slow hash; comparing hashes tells nothing of the token.
+/// SHA-256. A random token of 256 bits needs no salt and no slow hash; comparing hashes tells nothing of the token.
 fn hash(token: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(token))
 }

@@ -46,8 +46,9 @@ scripts! {
     LIST = "lib/read.lua" "list.lua";
     LIST_TAGGED = "lib/read.lua" "list_tagged.lua";
     ACCOUNT_CREATE = "account_create.lua";
-    REFRESH_ISSUE = "refresh_issue.lua";
-    REFRESH_ROTATE = "refresh_rotate.lua";
+    LOGIN_BEGIN = "lib/allow_when_full.lua" "login_begin.lua";
+    REFRESH_ISSUE = "lib/allow_when_full.lua" "refresh_issue.lua";
+    REFRESH_ROTATE = "lib/allow_when_full.lua" "refresh_rotate.lua";
     JOB_ENQUEUE = "queue/lib.lua" "queue/enqueue.lua";
     JOB_FETCH = "lib/allow_when_full.lua" "queue/lib.lua" "queue/fetch.lua";
     JOB_RENEW = "lib/allow_when_full.lua" "queue/lib.lua" "queue/renew.lua";

@@ -6,15 +6,21 @@ use std::time::Duration;
 use keystead_kv::{
     ConnectOptions, Connection,
     accounts::{Account, Accounts, Created, Rotated, tenant_of_refresh},
+    acl,
 };
 use keystead_route::{Endpoint, TenantName};
 use keystead_tests::redis::Server;
 
 const LIFE: Duration = Duration::from_mins(1);
 
+fn server() -> Server {
+    Server::with_users(&[&format!("user gateway on >word {}", acl::GATEWAY)])
+}
+
 fn accounts(server: &Server) -> (Accounts, TenantName) {
     let endpoint = Endpoint::Standalone { address: server.address() };
-    let connection = Connection::open(ConnectOptions::new(endpoint, None, None)).unwrap();
+    let options = ConnectOptions::new(endpoint, Some("gateway".into()), Some("word".into()));
+    let connection = Connection::open(options).unwrap();
     (Accounts::new(connection), "acme".parse().unwrap())
 }
 
@@ -30,7 +36,7 @@ fn account(username: &str, email: &str) -> Account {
 
 #[tokio::test]
 async fn a_name_and_an_address_are_taken_once_whatever_their_case() {
-    let server = Server::start();
+    let server = server();
     let (accounts, _) = accounts(&server);
     assert_eq!(accounts.create(&account("Ada", "ada@example.com")).await.unwrap(), Created::Done);
     assert_eq!(accounts.create(&account("aDA", "other@example.com")).await.unwrap(), Created::UsernameTaken);
@@ -41,7 +47,7 @@ async fn a_name_and_an_address_are_taken_once_whatever_their_case() {
 
 #[tokio::test]
 async fn a_spent_refresh_token_ends_its_family_and_no_other() {
-    let server = Server::start();
+    let server = server();
     let (accounts, tenant) = accounts(&server);
     let other = accounts.issue_refresh(&tenant, "ada", LIFE).await.unwrap();
     let first = accounts.issue_refresh(&tenant, "ada", LIFE).await.unwrap();
@@ -65,4 +71,50 @@ async fn a_spent_refresh_token_ends_its_family_and_no_other() {
     }
     let kept = server.cli(&["--scan"]).lines().map(|key| server.cli(&["HGETALL", key])).collect::<String>();
     assert!(!kept.contains("ksr_"), "a token is kept in clear");
+}
+
+#[tokio::test]
+async fn attempts_without_a_success_have_to_wait_ever_longer() {
+    let server = server();
+    let (accounts, _) = accounts(&server);
+    for _ in 0..10 {
+        assert_eq!(accounts.begin_login("Ada").await.unwrap(), None);
+    }
+    let first = accounts.begin_login("aDA").await.unwrap().expect("the eleventh has to wait");
+    assert!(first <= Duration::from_secs(1), "{first:?}");
+    assert_eq!(accounts.begin_login("bob").await.unwrap(), None, "others do not");
+    while accounts.begin_login("Ada").await.unwrap().is_some() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let second = accounts.begin_login("Ada").await.unwrap().expect("and then twice as long");
+    assert!((Duration::from_millis(1500)..=Duration::from_secs(2)).contains(&second), "{second:?}");
+    accounts.end_login("ADA").await.unwrap();
+    assert_eq!(accounts.begin_login("Ada").await.unwrap(), None);
+
+    // Many at once get no further than one after the other.
+    let attempts: Vec<_> = (0..50)
+        .map(|_| {
+            let accounts = accounts.clone();
+            tokio::spawn(async move { accounts.begin_login("eve").await.unwrap().is_none() })
+        })
+        .collect();
+    let mut made = 0;
+    for attempt in attempts {
+        made += u32::from(attempt.await.unwrap());
+    }
+    assert_eq!(made, 10);
+}
+
+#[tokio::test]
+async fn whoever_has_to_make_room_can_still_log_in() {
+    let server = server();
+    let (accounts, tenant) = accounts(&server);
+    accounts.create(&account("ada", "ada@example.com")).await.unwrap();
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(accounts.begin_login("ada").await.unwrap(), None);
+    accounts.end_login("ada").await.unwrap();
+    let token = accounts.issue_refresh(&tenant, "ada", LIFE).await.unwrap();
+    let rotated = accounts.rotate_refresh(&tenant, token.expose(), LIFE).await.unwrap();
+    assert!(matches!(rotated, Rotated::Done { .. }), "{rotated:?}");
+    assert!(accounts.create(&account("eve", "eve@example.com")).await.is_err(), "new accounts are refused");
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
@@ -34,11 +33,19 @@ pub(crate) async fn login(
     let login: Login = body::json(&parts.headers, content).await?;
     let tenant = named_tenant(&gateway, path, login.tenant.as_deref())?;
     let _in_flight = tenant.enter()?;
+    if let Some(wait) = tenant.accounts().begin_login(&login.username).await? {
+        let seconds = wait.as_secs() + 1;
+        let detail = format!("too many attempts to log in as this user: wait {seconds} s");
+        return Err(Problem::new(Code::TooManyAttempts, detail).retry_after(seconds));
+    }
     let account = tenant.accounts().find(&login.username).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let right = gateway.passwords.verify(login.password, hash).await?;
     match account.filter(|account| right && account.is_active) {
-        Some(account) => Ok(Json(Tokens::issue(&tenant, &account).await?).into_response()),
+        Some(account) => {
+            tenant.accounts().end_login(&account.username).await?;
+            Ok(Tokens::issue(&tenant, &account).await?.into_response())
+        }
         None => {
             Err(Problem::new(Code::WrongCredentials, "no active account has this user name and password"))
         }

@@ -7,6 +7,11 @@ mod register;
 
 use std::{sync::Arc, time::Duration};
 
+use axum::{
+    Json,
+    http::header,
+    response::{IntoResponse, Response},
+};
 use keystead_kv::accounts::Account;
 use serde::Serialize;
 
@@ -50,6 +55,13 @@ impl Tokens {
             token_type: "bearer",
             expires_in: tenant.route().auth.access_token_ttl_seconds,
         }
+    }
+}
+
+impl IntoResponse for Tokens {
+    /// RFC 6749, section 5.1: no cache keeps a token.
+    fn into_response(self) -> Response {
+        ([(header::CACHE_CONTROL, "no-store")], Json(self)).into_response()
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
@@ -47,7 +46,7 @@ pub(crate) async fn refresh(
             let account =
                 accounts.find(&username).await?.filter(|account| account.is_active).ok_or_else(invalid)?;
             let access_token = mint(&tenant, &account.username, &account.scopes)?;
-            Ok(Json(Tokens::new(&tenant, access_token, successor.expose())).into_response())
+            Ok(Tokens::new(&tenant, access_token, successor.expose()).into_response())
         }
         Rotated::Reused => {
             tracing::warn!(tenant = %name, "a spent refresh token was used again: its family is revoked");

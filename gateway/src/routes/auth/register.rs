@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
@@ -60,7 +59,7 @@ pub(crate) async fn register(
         Created::Done => {}
     }
     let tokens = Tokens::issue(&tenant, &account).await?;
-    Ok((StatusCode::CREATED, Json(tokens)).into_response())
+    Ok((StatusCode::CREATED, tokens).into_response())
 }
 
 fn check_username(username: &str) -> Result<(), Problem> {
