@@ -128,7 +128,7 @@ fn a_connection_of_no_use_is_closed_and_a_used_one_is_not() {
     };
     std::thread::scope(|scope| {
         let silent = scope.spawn(|| closed(silent));
-        let dribbler = scope.spawn(|| closed(dribbled));
+        let slow_head = scope.spawn(|| closed(dribbled));
         let mut used = used;
         while started.elapsed() < Duration::from_secs(4) {
             let _ = dribbling.write_all(b"X-A: b\r\n");
@@ -141,7 +141,7 @@ fn a_connection_of_no_use_is_closed_and_a_used_one_is_not() {
             std::thread::sleep(Duration::from_millis(500));
         }
         for (what, ended) in
-            [("a silent one", silent.join().unwrap()), ("a slow head", dribbler.join().unwrap())]
+            [("a silent one", silent.join().unwrap()), ("a slow head", slow_head.join().unwrap())]
         {
             assert!(
                 (Duration::from_millis(1900)..Duration::from_secs(4)).contains(&ended),
