@@ -67,8 +67,12 @@ pub enum DeletionPolicy {
 }
 
 /// What the gateway enforces on each request of the tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.burst) || has(self.requestsPerSecond)")
+        .message("limits.burst is how far limits.requestsPerSecond may be exceeded: set that too")
+)]
 pub struct LimitsSpec {
     /// Longest key, in bytes of UTF-8.
     #[serde(default = "max_key_bytes")]
@@ -82,6 +86,14 @@ pub struct LimitsSpec {
     #[serde(default = "default_ttl_seconds")]
     #[schemars(range(min = 0, max = 315_360_000))]
     pub default_ttl_seconds: i64,
+    /// Requests a second that each gateway pod answers; more get 429. Without it there is no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests_per_second: Option<i32>,
+    /// Requests at once after a pause. As many as requestsPerSecond when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub burst: Option<i32>,
 }
 
 fn max_key_bytes() -> i32 {
@@ -102,6 +114,8 @@ impl Default for LimitsSpec {
             max_key_bytes: max_key_bytes(),
             max_value_bytes: max_value_bytes(),
             default_ttl_seconds: default_ttl_seconds(),
+            requests_per_second: None,
+            burst: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -20,15 +20,33 @@ use futures::FutureExt as _;
 use crate::{
     Gateway,
     problem::{Code, Problem},
+    tenants::Allowance,
 };
+
+/// What is learned of a request on its way, for its answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Noted(Arc<OnceLock<Allowance>>);
+
+impl Noted {
+    pub(crate) fn set_allowance(&self, allowance: Allowance) {
+        // A request is counted once.
+        let _ = self.0.set(allowance);
+    }
+}
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-pub(crate) async fn finish(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+pub(crate) async fn finish(
+    State(gateway): State<Arc<Gateway>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
     let method = method_label(request.method());
     let endpoint = request.extensions().get::<MatchedPath>().cloned();
+    let noted = Noted::default();
+    request.extensions_mut().insert(noted.clone());
     let mut response = if let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await {
         response
     } else {
@@ -44,6 +62,9 @@ pub(crate) async fn finish(State(gateway): State<Arc<Gateway>>, request: Request
     gateway.metrics.requests.with_label_values(&[method, endpoint, status.as_str()]).inc();
     gateway.metrics.duration.with_label_values(&[method, endpoint]).observe(started.elapsed().as_secs_f64());
     tracing::debug!(request_id = ?id, method, endpoint, status = status.as_u16(), "answered");
+    if let Some(allowance) = noted.0.get() {
+        allowance.write_to(response.headers_mut());
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

@@ -68,6 +68,7 @@ codes! {
     Invalid = UNPROCESSABLE_ENTITY "invalid" "A field is not valid";
     WeakPassword = UNPROCESSABLE_ENTITY "weak_password" "The password is too weak";
     TooManyAttempts = TOO_MANY_REQUESTS "too_many_attempts" "Too many attempts to log in";
+    RateLimited = TOO_MANY_REQUESTS "rate_limited" "The tenant's rate is exceeded";
     NotReady = SERVICE_UNAVAILABLE "not_ready" "The gateway is not ready";
     TooBusy = SERVICE_UNAVAILABLE "too_busy" "Too many requests are under way";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable" "The tenant's Redis is not available";

@@ -290,6 +290,48 @@ fn registrations_are_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_tenant_that_exceeds_its_rate_is_told_so_and_no_other_is() {
+    let (redis, other) = (Server::start(), Server::start());
+    let mut limited = route("acme", &redis.address());
+    limited.limits.requests_per_second = Some(1);
+    limited.limits.burst = Some(5);
+    let gateway = start_with(&[limited.clone(), route("beta", &other.address())]);
+    let client = Client::registered(&gateway, "acme");
+    let mut left = Vec::new();
+    let refused = loop {
+        let answer = client.get("/api/v1/kv/k");
+        assert_eq!(answer.header("ratelimit-policy"), "\"tenant\";q=5;w=5");
+        if answer.status == 429 {
+            break answer;
+        }
+        assert_eq!(answer.status, 404);
+        left.push(answer.header("ratelimit"));
+        assert!(left.len() < 20, "the limit does not hold: {left:?}");
+    };
+    assert!(left[0].starts_with("\"tenant\";r=3;t="), "registering was the first of five: {left:?}");
+    assert_eq!(code(&refused), (429, "rate_limited".into()));
+    assert_eq!(
+        (refused.header("retry-after"), refused.header("ratelimit")),
+        ("1".into(), "\"tenant\";r=0;t=5".into())
+    );
+    let beta = Client::registered(&gateway, "beta");
+    for _ in 0..10 {
+        let answer = beta.get("/api/v1/kv/k");
+        assert_eq!((answer.status, answer.header("ratelimit")), (404, String::new()));
+    }
+    eventually(|| (client.get("/api/v1/kv/k").status == 404).then_some(()));
+
+    // A higher rate holds at once, for tokens that were issued before.
+    limited.limits.requests_per_second = Some(100_000);
+    limited.limits.burst = None;
+    gateway.set_route(&limited);
+    eventually(|| {
+        (client.get("/api/v1/kv/k").header("ratelimit-policy") == "\"tenant\";q=100000;w=1").then_some(())
+    });
+    assert_eq!(client.get("/api/v1/kv/k").status, 404);
+}
+
+#[test]
 fn passwords_cannot_be_tried_without_end() {
     let (_redis, gateway) = start(&["acme", "beta"]);
     Client::registered(&gateway, "acme");

@@ -75,11 +75,23 @@ pub struct Limits {
     pub max_value_bytes: u64,
     /// Time to live, in seconds, of an entry written without one; 0: never expires.
     pub default_ttl_seconds: u64,
+    /// Requests a second that one gateway answers; none: as many as it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// Requests at once after a pause; none: as `requests_per_second`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_key_bytes: 256, max_value_bytes: 2 * 1024 * 1024, default_ttl_seconds: 3600 }
+        Self {
+            max_key_bytes: 256,
+            max_value_bytes: 2 * 1024 * 1024,
+            default_ttl_seconds: 3600,
+            requests_per_second: None,
+            burst: None,
+        }
     }
 }
 

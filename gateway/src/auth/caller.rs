@@ -42,7 +42,7 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         {
             return Err(Problem::new(Code::WrongTenant, "the path names another tenant than the token"));
         }
-        let in_flight = tenant.enter()?;
+        let in_flight = tenant.enter(&parts.extensions)?;
         Ok(Self { tenant, claims, _in_flight: in_flight })
     }
 }

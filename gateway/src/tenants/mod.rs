@@ -1,6 +1,7 @@
 //! The route table: a map that is swapped as a whole, so that a request takes no lock.
 
 mod folder;
+mod limiter;
 mod secrets;
 mod tenant;
 
@@ -17,6 +18,7 @@ use arc_swap::ArcSwap;
 use keystead_route::Route;
 
 use crate::Gateway;
+pub(crate) use limiter::Allowance;
 pub(crate) use tenant::{InFlight, Keys, Tenant};
 
 /// Where routes come from.

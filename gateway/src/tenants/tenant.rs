@@ -6,12 +6,17 @@ use std::sync::{
 };
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use axum::http::Extensions;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use keystead_kv::{ConnectOptions, Connection, Store, accounts::Accounts, queue::Queue};
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 
-use crate::problem::{Code, Problem};
+use super::limiter::Limiter;
+use crate::{
+    finish::Noted,
+    problem::{Code, Problem},
+};
 
 /// Most requests of one tenant under way at once in one gateway: beyond that they are answered 503 at once, so that a
 /// slow Redis holds up neither memory nor other tenants.
@@ -25,6 +30,7 @@ pub(crate) struct Tenant {
     pub(crate) keys: Arc<Keys>,
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
+    limiter: Option<Arc<Limiter>>,
 }
 
 /// The tenant's keys, prepared; a change of any makes another `Arc`, by which cached tokens are known to be stale.
@@ -80,7 +86,12 @@ impl Tenant {
             Connection::open(ConnectOptions::new(redis.endpoint.clone(), username, password))?
         };
         let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
-        Ok(Arc::new(Self { route, keys, connection, in_flight }))
+        // Other limits begin with a full bucket.
+        let limiter = match old.filter(|old| old.route.limits == route.limits) {
+            Some(old) => old.limiter.clone(),
+            None => Limiter::of(&route.limits).map(Arc::new),
+        };
+        Ok(Arc::new(Self { route, keys, connection, in_flight, limiter }))
     }
 
     pub(crate) fn name(&self) -> &TenantName {
@@ -103,13 +114,24 @@ impl Tenant {
         Accounts::new(self.connection.clone())
     }
 
-    /// Counts a request in, or refuses it; it is counted out when the guard is dropped.
-    pub(crate) fn enter(&self) -> Result<InFlight, Problem> {
+    /// Counts a request in, or refuses it; it is counted out when the guard is dropped. What is left of the tenant's rate
+    /// is noted in the request's extensions for its answer.
+    pub(crate) fn enter(&self, extensions: &Extensions) -> Result<InFlight, Problem> {
         if self.route.suspended {
             return Err(Problem::new(
                 Code::TenantSuspended,
                 "the tenant's spec.suspend is true: its data is kept",
             ));
+        }
+        if let Some(limiter) = &self.limiter {
+            let (allowance, wait) = limiter.check();
+            if let Some(noted) = extensions.get::<Noted>() {
+                noted.set_allowance(allowance);
+            }
+            if let Some(seconds) = wait {
+                let detail = "this tenant's spec.limits.requestsPerSecond is exceeded: slow down";
+                return Err(Problem::new(Code::RateLimited, detail).retry_after(seconds));
+            }
         }
         let guard = InFlight(self.in_flight.clone());
         if self.in_flight.fetch_add(1, Ordering::Relaxed) >= MAX_IN_FLIGHT {

@@ -175,6 +175,8 @@ pub fn validate(
             max_key_bytes: in_range("limits.maxKeyBytes", spec.limits.max_key_bytes.into())?,
             max_value_bytes: in_range("limits.maxValueBytes", spec.limits.max_value_bytes)?,
             default_ttl_seconds: in_range("limits.defaultTtlSeconds", spec.limits.default_ttl_seconds)?,
+            requests_per_second: optional("limits.requestsPerSecond", spec.limits.requests_per_second)?,
+            burst: optional("limits.burst", spec.limits.burst)?,
         },
         auth: ValidAuth {
             sign_up: spec.auth.sign_up,
@@ -343,6 +345,10 @@ fn amount(field: &'static str, quantity: &Quantity) -> Result<Quantity, Invalid>
 
 fn in_range<T: TryFrom<i64>>(field: &'static str, value: i64) -> Result<T, Invalid> {
     T::try_from(value).map_err(|_| Invalid::Range { field, value })
+}
+
+fn optional(field: &'static str, value: Option<i32>) -> Result<Option<u32>, Invalid> {
+    value.map(|value| in_range(field, value.into())).transpose()
 }
 
 /// Hours, minutes and seconds, such as `1h30m`.

@@ -32,7 +32,7 @@ pub(crate) async fn login(
     let path = path_tenant(&parts);
     let login: Login = body::json(&parts.headers, content).await?;
     let tenant = named_tenant(&gateway, path, login.tenant.as_deref())?;
-    let _in_flight = tenant.enter()?;
+    let _in_flight = tenant.enter(&parts.extensions)?;
     if let Some(wait) = tenant.accounts().begin_login(&login.username).await? {
         let seconds = wait.as_secs() + 1;
         let detail = format!("too many attempts to log in as this user: wait {seconds} s");

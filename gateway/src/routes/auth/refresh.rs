@@ -38,7 +38,7 @@ pub(crate) async fn refresh(
         return Err(Problem::new(Code::WrongTenant, "the path names another tenant than the refresh token"));
     }
     let tenant = gateway.table.get(name.as_str()).ok_or_else(invalid)?;
-    let _in_flight = tenant.enter()?;
+    let _in_flight = tenant.enter(&parts.extensions)?;
     let accounts = tenant.accounts();
     match accounts.rotate_refresh(&name, &token, refresh_life(&tenant)).await? {
         Rotated::Done { username, successor } => {

@@ -36,7 +36,7 @@ pub(crate) async fn register(
     let path = path_tenant(&parts);
     let registration: Registration = body::json(&parts.headers, content).await?;
     let tenant = named_tenant(&gateway, path, registration.tenant.as_deref())?;
-    let _in_flight = tenant.enter()?;
+    let _in_flight = tenant.enter(&parts.extensions)?;
     if tenant.route().auth.sign_up != SignUp::Open {
         return Err(Problem::new(
             Code::SignUpClosed,
