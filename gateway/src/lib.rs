@@ -30,9 +30,10 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new() -> Result<Arc<Self>, prometheus::Error> {
+        let metrics = telemetry::Metrics::new(routes::paths())?;
         Ok(Arc::new(Self {
-            table: Table::default(),
-            metrics: telemetry::Metrics::new()?,
+            table: Table::new(metrics.operations.clone()),
+            metrics,
             tokens: auth::TokenCache::new(),
             passwords: auth::Passwords::new(),
             draining: AtomicBool::new(false),

@@ -194,6 +194,13 @@ fn metrics_have_bounded_labels() {
     ] {
         assert!(text.contains(line), "{line} is not in:\n{text}");
     }
+    // A tenant that goes takes its series along, and what else was counted stays.
+    gateway.remove_route("acme");
+    let text = eventually(|| {
+        Some(metrics.metrics(&gateway)).filter(|text| text.contains("keystead_gateway_tenants 0"))
+    });
+    assert!(!text.contains("acme"), "{text}");
+    assert!(text.contains("method=\"PUT\",status=\"201\"} 1"), "{text}");
     assert!(!text.contains("a key") && !text.contains("BREW"), "{text}");
     assert!(text.contains("http_request_duration_seconds_bucket") && text.contains("active_connections"));
 }

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use keystead_cluster::{
     images::{self, Image},
+    packages,
     shell::{run, step},
 };
 use sha2::{Digest as _, Sha256};
@@ -43,6 +44,7 @@ pub(crate) fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
 
 /// Builds binaries, whose packages have their names, and gives their paths.
 pub(crate) fn binaries(names: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
+    packages::ensure(packages::BUILD)?;
     let mut build = cargo();
     build.args(["build", "--locked"]);
     if profile == Profile::Release {

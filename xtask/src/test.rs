@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    packages::ensure(&[packages::REDIS, packages::CHECKS].concat())?;
+    packages::ensure(&[packages::BUILD, packages::REDIS, packages::CHECKS].concat())?;
     let mut tally = Tally::default();
     checks(&mut tally, !arguments.fast);
     let all = "test --locked --workspace --no-fail-fast";

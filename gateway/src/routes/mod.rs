@@ -19,9 +19,9 @@ fn key_methods() -> MethodRouter<Arc<Gateway>> {
     get(kv::read).put(kv::write).patch(kv::patch).delete(kv::remove)
 }
 
-/// The REST API.
-pub fn router(gateway: Arc<Gateway>) -> Router {
-    let api: Vec<(&str, MethodRouter<Arc<Gateway>>)> = vec![
+/// The API's paths, which stand under both prefixes.
+fn api() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
+    vec![
         ("/auth/register", post(auth::register)),
         ("/auth/login", post(auth::login)),
         ("/auth/refresh", post(auth::refresh)),
@@ -39,20 +39,36 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         ("/jobs/{id}", get(jobs::read).delete(jobs::cancel)),
         ("/jobs/{id}/result", get(jobs::result)),
         ("/jobs/{id}/retry", post(jobs::retry)),
+    ]
+}
+
+/// Every route by its whole path.
+fn routes() -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
+    let health = [
+        ("/health", get(health::live)),
+        ("/health/live", get(health::live)),
+        ("/health/ready", get(health::ready)),
+        ("/api/v1/health", get(health::ready)),
+        ("/api/v1/health/live", get(health::live)),
+        ("/api/v1/health/ready", get(health::ready)),
     ];
-    let mut router = Router::new()
-        .route("/health", get(health::live))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/api/v1/health", get(health::ready))
-        .route("/api/v1/health/live", get(health::live))
-        .route("/api/v1/health/ready", get(health::ready));
-    for (path, methods) in api {
-        router = router
-            .route(&format!("/api/v1{path}"), methods.clone())
-            .route(&format!("/t/{{tenant}}/api/v1{path}"), methods);
-    }
-    router
+    let health = health.map(|(path, methods)| (path.to_owned(), methods));
+    let api = api().into_iter().flat_map(|(path, methods)| {
+        [(format!("/api/v1{path}"), methods.clone()), (format!("/t/{{tenant}}/api/v1{path}"), methods)]
+    });
+    health.into_iter().chain(api).collect()
+}
+
+/// The paths of all routes.
+pub(crate) fn paths() -> impl Iterator<Item = String> {
+    routes().into_iter().map(|(path, _)| path)
+}
+
+/// The REST API.
+pub fn router(gateway: Arc<Gateway>) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(&path, methods))
         .fallback(async || axum::http::StatusCode::NOT_FOUND)
         .layer(middleware::from_fn_with_state(gateway.clone(), finish))
         .with_state(gateway)

@@ -16,6 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use keystead_route::Route;
+use prometheus::IntCounterVec;
 
 use crate::Gateway;
 pub(crate) use limiter::Allowance;
@@ -31,13 +32,19 @@ pub enum Source {
 }
 
 /// The tenants that are served.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
     tenants: ArcSwap<HashMap<String, Arc<Tenant>>>,
     loaded: AtomicBool,
+    operations: IntCounterVec,
 }
 
 impl Table {
+    /// An empty one; its tenants count their operations here.
+    pub(crate) fn new(operations: IntCounterVec) -> Self {
+        Self { tenants: ArcSwap::default(), loaded: AtomicBool::new(false), operations }
+    }
+
     pub(crate) fn get(&self, tenant: &str) -> Option<Arc<Tenant>> {
         self.tenants.load().get(tenant).cloned()
     }
@@ -58,7 +65,7 @@ impl Table {
         let mut new = HashMap::new();
         for route in routes {
             let name = route.tenant.to_string();
-            match Tenant::from_route(route, old.get(&name)) {
+            match Tenant::from_route(route, old.get(&name), &self.operations) {
                 Ok(tenant) => {
                     new.insert(name, tenant);
                 }

@@ -11,11 +11,13 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use keystead_kv::{ConnectOptions, Connection, Store, accounts::Accounts, queue::Queue};
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
+use prometheus::IntCounterVec;
 
 use super::limiter::Limiter;
 use crate::{
     finish::Noted,
     problem::{Code, Problem},
+    telemetry::Operations,
 };
 
 /// Most requests of one tenant under way at once in one gateway: beyond that they are answered 503 at once, so that a
@@ -31,6 +33,7 @@ pub(crate) struct Tenant {
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
     limiter: Option<Arc<Limiter>>,
+    pub(crate) operations: Arc<Operations>,
 }
 
 /// The tenant's keys, prepared; a change of any makes another `Arc`, by which cached tokens are known to be stale.
@@ -68,7 +71,11 @@ impl std::fmt::Debug for Tenant {
 
 impl Tenant {
     /// Prepares a tenant, with what is unchanged of the one before.
-    pub(crate) fn from_route(route: Route, old: Option<&Arc<Self>>) -> Result<Arc<Self>, Unusable> {
+    pub(crate) fn from_route(
+        route: Route,
+        old: Option<&Arc<Self>>,
+        operations: &IntCounterVec,
+    ) -> Result<Arc<Self>, Unusable> {
         if let Some(old) = old.filter(|old| old.route == route) {
             return Ok(old.clone());
         }
@@ -91,7 +98,11 @@ impl Tenant {
             Some(old) => old.limiter.clone(),
             None => Limiter::of(&route.limits).map(Arc::new),
         };
-        Ok(Arc::new(Self { route, keys, connection, in_flight, limiter }))
+        let operations = old.map_or_else(
+            || Arc::new(Operations::new(operations.clone(), route.tenant.as_str())),
+            |old| old.operations.clone(),
+        );
+        Ok(Arc::new(Self { route, keys, connection, in_flight, limiter, operations }))
     }
 
     pub(crate) fn name(&self) -> &TenantName {

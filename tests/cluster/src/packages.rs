@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::shell::{run, step, succeeds};
 
+/// For building the workspace: the allocator's C sources come with a Makefile.
+pub const BUILD: &[(&str, &str)] = &[("make", "make")];
 /// For tests on real Redis processes.
 pub const REDIS: &[(&str, &str)] = &[("redis-server", "redis-server"), ("redis-cli", "redis-tools")];
 /// For the benchmarks.

@@ -1,10 +1,9 @@
 //! `POST /kv/batch`: many operations in one round trip, each with its own result.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use axum::{
     body::Body,
-    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -18,10 +17,10 @@ use serde_json::value::RawValue;
 
 use super::{Fields, body_limit, counted, json_put, not_found, present};
 use crate::{
-    Gateway,
     auth::{Caller, Scope},
     problem::{Code, Problem},
     routes::body,
+    telemetry::OperationKind,
 };
 
 const MAX_ITEMS: usize = 1000;
@@ -63,12 +62,7 @@ fn raw<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a 
     Deserialize::deserialize(deserializer).map(Some)
 }
 
-pub(crate) async fn batch(
-    State(gateway): State<Arc<Gateway>>,
-    caller: Caller,
-    headers: HeaderMap,
-    content: Body,
-) -> Result<Response, Problem> {
+pub(crate) async fn batch(caller: Caller, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     body::needs_json(&headers)?;
     let bytes = body::read(&headers, content, body_limit(&caller).max(BODY_LIMIT)).await?;
     let batch: Batch = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
@@ -96,7 +90,7 @@ pub(crate) async fn batch(
             Err(problem) => refused.push(Some(problem)),
         }
     }
-    let results = counted(&gateway, &caller, "batch", caller.tenant.store().batch(&operations).await)?;
+    let results = counted(&caller, OperationKind::Batch, caller.tenant.store().batch(&operations).await)?;
     let mut results = operations.into_iter().zip(results);
     let mut json = String::from("{\"items\":[");
     for (index, ((op, key), problem)) in keys.iter().zip(refused).enumerate() {

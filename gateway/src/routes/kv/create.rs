@@ -1,10 +1,7 @@
 //! `POST /kv`: a new key; one that exists is not touched.
 
-use std::sync::Arc;
-
 use axum::{
     body::Body,
-    extract::State,
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -12,18 +9,12 @@ use keystead_kv::{Condition, Outcome, limits::check_key};
 
 use super::{Fields, Keyed, body_limit, json_put, store, write::answer};
 use crate::{
-    Gateway,
     auth::{Caller, Scope},
     problem::{Code, Problem},
     routes::body,
 };
 
-pub(crate) async fn create(
-    State(gateway): State<Arc<Gateway>>,
-    caller: Caller,
-    headers: HeaderMap,
-    content: Body,
-) -> Result<Response, Problem> {
+pub(crate) async fn create(caller: Caller, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     caller.needs(Scope::KvWrite)?;
     body::needs_json(&headers)?;
     let bytes = body::read(&headers, content, body_limit(&caller)).await?;
@@ -32,7 +23,7 @@ pub(crate) async fn create(
     check_key(&key, caller.tenant.route().limits.max_key_bytes)?;
     let put = json_put(&caller, fields)?;
     let keyed = Keyed { caller, key };
-    match store(&gateway, &keyed, &put, &Condition::Absent).await? {
+    match store(&keyed, &put, &Condition::Absent).await? {
         Outcome::Done(written) => answer(&keyed, put, &written, StatusCode::CREATED),
         Outcome::Refused { .. } => {
             Err(Problem::new(Code::KeyExists, "the key exists: PUT replaces it, If-Match makes that safe"))

@@ -1,20 +1,17 @@
 //! `GET /kv/{key}/exists`.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use serde_json::json;
 
 use super::{Keyed, counted};
-use crate::{Gateway, auth::Scope, problem::Problem};
+use crate::{auth::Scope, problem::Problem, telemetry::OperationKind};
 
-pub(crate) async fn exists(State(gateway): State<Arc<Gateway>>, keyed: Keyed) -> Result<Response, Problem> {
+pub(crate) async fn exists(keyed: Keyed) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
     let exists = keyed.caller.tenant.store().exists(&keyed.key).await;
-    let exists = counted(&gateway, &keyed.caller, "exists", exists)?;
+    let exists = counted(&keyed.caller, OperationKind::Exists, exists)?;
     Ok(Json(json!({"exists": exists})).into_response())
 }

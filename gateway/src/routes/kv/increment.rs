@@ -1,11 +1,8 @@
 //! `POST /kv/{key}/incr`: adds to a whole number.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     body::Body,
-    extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
@@ -15,11 +12,11 @@ use serde_json::json;
 
 use super::{Keyed, counted, ttl_of};
 use crate::{
-    Gateway,
     auth::Scope,
     http_text::etag,
     problem::{Code, Problem},
     routes::body,
+    telemetry::OperationKind,
 };
 
 /// Whole numbers up to here are exact in every JSON reader (RFC 8259, section 6).
@@ -36,12 +33,7 @@ fn one() -> i64 {
     1
 }
 
-pub(crate) async fn increment(
-    State(gateway): State<Arc<Gateway>>,
-    keyed: Keyed,
-    headers: HeaderMap,
-    content: Body,
-) -> Result<Response, Problem> {
+pub(crate) async fn increment(keyed: Keyed, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     let bytes = body::read(&headers, content, body::SMALL).await?;
     let by = if bytes.is_empty() {
@@ -55,7 +47,7 @@ pub(crate) async fn increment(
     }
     let ttl: Ttl = ttl_of(keyed.caller.tenant.route().limits.default_ttl_seconds)?;
     let sum = keyed.caller.tenant.store().increment(&keyed.key, by, ttl).await;
-    let sum = counted(&gateway, &keyed.caller, "incr", sum)?.map_err(|why| {
+    let sum = counted(&keyed.caller, OperationKind::Incr, sum)?.map_err(|why| {
         let code = match why {
             NotIncremented::NotANumber => Code::NotANumber,
             NotIncremented::TooLarge => Code::NumberTooLarge,

@@ -1,10 +1,10 @@
 //! `GET /kv`: keys in byte order, by page or by cursor; and how many there are.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::fmt::Write as _;
 
 use axum::{
     Json,
-    extract::{RawQuery, State},
+    extract::RawQuery,
     http::header,
     response::{IntoResponse as _, Response},
 };
@@ -17,9 +17,9 @@ use serde_json::json;
 
 use super::counted;
 use crate::{
-    Gateway,
     auth::{Caller, Scope},
     problem::{Code, Problem},
+    telemetry::OperationKind,
 };
 
 const MAX_PAGE: u64 = 1_000_000_000;
@@ -90,11 +90,7 @@ impl Parameters {
     }
 }
 
-pub(crate) async fn list(
-    State(gateway): State<Arc<Gateway>>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
+pub(crate) async fn list(caller: Caller, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
     let parameters = Parameters::of(query.as_deref().unwrap_or(""))?;
     let size = parameters.size.unwrap_or(DEFAULT_PAGE_SIZE);
@@ -109,11 +105,11 @@ pub(crate) async fn list(
     let store = caller.tenant.store();
     let (total, next) = if parameters.values {
         let entries = store.list_values(filter, select, size, MAX_VALUES).await;
-        let entries = counted(&gateway, &caller, "list", entries)?;
+        let entries = counted(&caller, OperationKind::List, entries)?;
         push_items(&mut json, &entries.items, push_entry);
         (entries.total, entries.next_after)
     } else {
-        let listing = counted(&gateway, &caller, "list", store.list(filter, select, size).await)?;
+        let listing = counted(&caller, OperationKind::List, store.list(filter, select, size).await)?;
         push_items(&mut json, &listing.items, push_item);
         (listing.total, listing.next_after)
     };
@@ -142,10 +138,10 @@ fn push_items<T>(json: &mut String, items: &[(String, T)], push: impl Fn(&mut St
     }
 }
 
-pub(crate) async fn count(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Response, Problem> {
+pub(crate) async fn count(caller: Caller) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
     let count = caller.tenant.store().count().await;
-    let count = counted(&gateway, &caller, "count", count)?;
+    let count = counted(&caller, OperationKind::Count, count)?;
     Ok(Json(json!({"count": count})).into_response())
 }
 

@@ -30,6 +30,7 @@ use crate::{
     auth::Caller,
     http_text::Tags,
     problem::{Code, Problem},
+    telemetry::OperationKind,
 };
 
 pub(super) use batch::batch;
@@ -156,25 +157,17 @@ fn condition_failed(exists: bool) -> Problem {
 }
 
 /// Writes and counts.
-async fn store(
-    gateway: &Gateway,
-    keyed: &Keyed,
-    put: &Put,
-    condition: &Condition,
-) -> Result<Outcome<Written>, Problem> {
+async fn store(keyed: &Keyed, put: &Put, condition: &Condition) -> Result<Outcome<Written>, Problem> {
     let outcome = keyed.caller.tenant.store().put(&keyed.key, put, condition).await;
-    counted(gateway, &keyed.caller, "put", outcome)
+    counted(&keyed.caller, OperationKind::Put, outcome)
 }
 
 /// Counts an operation by its result.
 fn counted<T>(
-    gateway: &Gateway,
     caller: &Caller,
-    operation: &str,
+    operation: OperationKind,
     result: Result<T, keystead_kv::Error>,
 ) -> Result<T, Problem> {
-    let status = if result.is_ok() { "ok" } else { "error" };
-    let tenant = caller.tenant.name().as_str();
-    gateway.metrics.operations.with_label_values(&[operation, tenant, status]).inc();
+    caller.tenant.operations.count(operation, result.is_ok());
     result.map_err(Problem::from)
 }

@@ -1,10 +1,7 @@
 //! `PATCH /kv/{key}`: a merge patch of a JSON value. Time to live and tags stay.
 
-use std::sync::Arc;
-
 use axum::{
     body::Body,
-    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
@@ -14,24 +11,19 @@ use serde_json::value::RawValue;
 
 use super::{Keyed, body_limit, condition_failed, counted, not_found, put, store, write::answer};
 use crate::{
-    Gateway,
     auth::Scope,
     http_text::{Tags, header_text},
     merge_patch::merge,
     problem::{Code, Problem},
     routes::body,
+    telemetry::OperationKind,
 };
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 /// How often it is tried where others write the same key; each try means that another one succeeded.
 const TRIES: u32 = 20;
 
-pub(crate) async fn patch(
-    State(gateway): State<Arc<Gateway>>,
-    keyed: Keyed,
-    headers: HeaderMap,
-    content: Body,
-) -> Result<Response, Problem> {
+pub(crate) async fn patch(keyed: Keyed, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     let content_type = header_text(&headers, &header::CONTENT_TYPE).unwrap_or("");
     if !content_type.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(MERGE_PATCH) {
@@ -45,7 +37,7 @@ pub(crate) async fn patch(
     let change: &RawValue = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
     for _ in 0..TRIES {
         let entry = keyed.caller.tenant.store().get(&keyed.key).await;
-        let entry = counted(&gateway, &keyed.caller, "get", entry)?.ok_or_else(not_found)?;
+        let entry = counted(&keyed.caller, OperationKind::Get, entry)?.ok_or_else(not_found)?;
         let tag = entry.metadata.entity_tag();
         if let Some(Tags::These(tags)) = &if_match
             && !tags.contains(&tag)
@@ -61,7 +53,7 @@ pub(crate) async fn patch(
             .map_err(|too_deep| Problem::new(Code::Invalid, too_deep.to_string()))?;
         let put = put(&keyed.caller, Bytes::from(merged), JSON.to_owned(), None, entry.metadata.tags)?;
         let put = Put { ttl: Ttl::Keep, ..put };
-        match store(&gateway, &keyed, &put, &Condition::Matches(vec![tag])).await? {
+        match store(&keyed, &put, &Condition::Matches(vec![tag])).await? {
             Outcome::Done(written) => return answer(&keyed, put, &written, StatusCode::OK),
             Outcome::Refused { exists } if if_match.is_some() => return Err(condition_failed(exists)),
             // Another write came in between: it is patched as well.

@@ -1,10 +1,7 @@
 //! `GET /kv/{key}` and `HEAD`: the entry as JSON, or its bytes.
 
-use std::sync::Arc;
-
 use axum::{
     body::Body,
-    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -12,20 +9,16 @@ use keystead_kv::{JSON, json::entry_json};
 
 use super::{Keyed, counted, not_found};
 use crate::{
-    Gateway,
     auth::Scope,
     http_text::{Tags, etag, wants_bytes},
     problem::Problem,
+    telemetry::OperationKind,
 };
 
-pub(crate) async fn read(
-    State(gateway): State<Arc<Gateway>>,
-    keyed: Keyed,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub(crate) async fn read(keyed: Keyed, headers: HeaderMap) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
     let entry = keyed.caller.tenant.store().get(&keyed.key).await;
-    let entry = counted(&gateway, &keyed.caller, "get", entry)?.ok_or_else(not_found)?;
+    let entry = counted(&keyed.caller, OperationKind::Get, entry)?.ok_or_else(not_found)?;
     let etag = etag(entry.metadata.entity_tag());
     let unchanged = match Tags::of(&headers, &header::IF_NONE_MATCH) {
         None => false,

@@ -1,10 +1,7 @@
 //! `DELETE /kv/{key}`.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
-    extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
@@ -12,13 +9,9 @@ use keystead_kv::{Condition, Outcome};
 use serde_json::json;
 
 use super::{Keyed, condition, condition_failed, counted, not_found};
-use crate::{Gateway, auth::Scope, http_text::Tags, problem::Problem};
+use crate::{auth::Scope, http_text::Tags, problem::Problem, telemetry::OperationKind};
 
-pub(crate) async fn remove(
-    State(gateway): State<Arc<Gateway>>,
-    keyed: Keyed,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub(crate) async fn remove(keyed: Keyed, headers: HeaderMap) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     // `If-Match: *` asks for a key that is there, and so does every deletion.
     let condition = match condition(Tags::of(&headers, &header::IF_MATCH), None)? {
@@ -26,7 +19,7 @@ pub(crate) async fn remove(
         condition => condition,
     };
     let outcome = keyed.caller.tenant.store().delete(&keyed.key, &condition).await;
-    match counted(&gateway, &keyed.caller, "delete", outcome)? {
+    match counted(&keyed.caller, OperationKind::Delete, outcome)? {
         Outcome::Done(()) => Ok(Json(json!({"message": "Key deleted successfully"})).into_response()),
         Outcome::Refused { exists: true } => Err(condition_failed(true)),
         Outcome::Refused { exists: false } => Err(not_found()),

@@ -1,11 +1,8 @@
 //! `GET`, `PUT` and `DELETE /kv/{key}/ttl`: how long an entry lives. Its version stays.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     body::Body,
-    extract::State,
     http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
@@ -15,10 +12,10 @@ use serde_json::json;
 
 use super::{Keyed, counted, not_found, present, ttl_of};
 use crate::{
-    Gateway,
     auth::Scope,
     problem::{Code, Problem},
     routes::body,
+    telemetry::OperationKind,
 };
 
 #[derive(Deserialize)]
@@ -29,20 +26,15 @@ struct Fields {
 }
 
 /// Seconds left, rounded up; −1: never expires.
-pub(crate) async fn read(State(gateway): State<Arc<Gateway>>, keyed: Keyed) -> Result<Response, Problem> {
+pub(crate) async fn read(keyed: Keyed) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
     let left = keyed.caller.tenant.store().ttl(&keyed.key).await;
-    let left = counted(&gateway, &keyed.caller, "ttl", left)?.ok_or_else(not_found)?;
+    let left = counted(&keyed.caller, OperationKind::Ttl, left)?.ok_or_else(not_found)?;
     let seconds = left.map_or(json!(-1), |milliseconds| json!(milliseconds.div_ceil(1000)));
     Ok(Json(json!({"ttl": seconds})).into_response())
 }
 
-pub(crate) async fn write(
-    State(gateway): State<Arc<Gateway>>,
-    keyed: Keyed,
-    headers: HeaderMap,
-    content: Body,
-) -> Result<Response, Problem> {
+pub(crate) async fn write(keyed: Keyed, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     let fields: Fields = body::json(&headers, content).await?;
     let seconds = fields.ttl.ok_or_else(|| {
@@ -51,17 +43,17 @@ pub(crate) async fn write(
             "the field `ttl` is missing: seconds, or null for an entry that never expires",
         )
     })?;
-    set(&gateway, &keyed, ttl_of(seconds.unwrap_or(0))?).await
+    set(&keyed, ttl_of(seconds.unwrap_or(0))?).await
 }
 
-pub(crate) async fn remove(State(gateway): State<Arc<Gateway>>, keyed: Keyed) -> Result<Response, Problem> {
+pub(crate) async fn remove(keyed: Keyed) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
-    set(&gateway, &keyed, Ttl::Forever).await
+    set(&keyed, Ttl::Forever).await
 }
 
-async fn set(gateway: &Gateway, keyed: &Keyed, ttl: Ttl) -> Result<Response, Problem> {
+async fn set(keyed: &Keyed, ttl: Ttl) -> Result<Response, Problem> {
     let is_there = keyed.caller.tenant.store().set_ttl(&keyed.key, ttl).await;
-    if !counted(gateway, &keyed.caller, "set_ttl", is_there)? {
+    if !counted(&keyed.caller, OperationKind::SetTtl, is_there)? {
         return Err(not_found());
     }
     let seconds = if let Ttl::Seconds(seconds) = ttl { json!(seconds) } else { json!(-1) };

@@ -1,10 +1,9 @@
 //! `PUT /kv/{key}`: a value as JSON, or raw bytes with their content type.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use axum::{
     body::Body,
-    extract::State,
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -16,7 +15,6 @@ use keystead_kv::{
 
 use super::{Fields, Keyed, body_limit, condition, condition_failed, json_put, put, store};
 use crate::{
-    Gateway,
     auth::Scope,
     http_text::{Tags, etag, header_text},
     problem::{Code, Problem},
@@ -26,12 +24,7 @@ use crate::{
 const TTL: HeaderName = HeaderName::from_static("x-ttl");
 const TAGS: HeaderName = HeaderName::from_static("x-tags");
 
-pub(crate) async fn write(
-    State(gateway): State<Arc<Gateway>>,
-    keyed: Keyed,
-    headers: HeaderMap,
-    content: Body,
-) -> Result<Response, Problem> {
+pub(crate) async fn write(keyed: Keyed, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     let condition =
         condition(Tags::of(&headers, &header::IF_MATCH), Tags::of(&headers, &header::IF_NONE_MATCH))?;
@@ -52,7 +45,7 @@ pub(crate) async fn write(
         check_content_type(content_type)?;
         put(&keyed.caller, bytes, content_type.to_owned(), raw_ttl(&headers)?, raw_tags(&headers)?)?
     };
-    match store(&gateway, &keyed, &put, &condition).await? {
+    match store(&keyed, &put, &condition).await? {
         Outcome::Done(written) => {
             let status = if written.created_new { StatusCode::CREATED } else { StatusCode::OK };
             answer(&keyed, put, &written, status)
