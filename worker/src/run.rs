@@ -14,7 +14,7 @@ use keystead_kv::{
     queue::{Claim, Claims, Ending, Queue, Wake, kinds::Work},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout},
 };
 
@@ -44,11 +44,20 @@ pub(crate) struct Shared {
     max_result_bytes: usize,
     /// Claimed and not ended: what is left here when the grace is over goes back.
     open: Mutex<HashMap<String, Claim>>,
+    /// Told of each job that has ended.
+    ended: Notify,
 }
 
 impl Shared {
     pub(crate) fn new(store: Store, claims: Claims, health: Health, max_result_bytes: usize) -> Self {
-        Self { store, claims, health, max_result_bytes, open: Mutex::default() }
+        Self { store, claims, health, max_result_bytes, open: Mutex::default(), ended: Notify::new() }
+    }
+
+    /// Waits until no claimed job is left.
+    async fn idle(&self) {
+        while !self.open().is_empty() {
+            self.ended.notified().await;
+        }
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, HashMap<String, Claim>> {
@@ -66,14 +75,19 @@ pub(crate) async fn work(
 ) -> Result<(), String> {
     let (sender, receiver) = mpsc::channel(concurrency as usize);
     let renewal = tokio::spawn(renew(shared.clone()));
-    let fetching = tokio::spawn(fetch(queue, shared.clone(), concurrency, sender, stopped.clone()));
+    let mut fetching = tokio::spawn(fetch(queue, shared.clone(), concurrency, sender, stopped.clone()));
     let worker = WorkerBuilder::new("jobs").backend(Source::new(receiver)).data(shared.clone()).build(handle);
     let mut stop = stopped;
     let ended = tokio::select! {
         ended = worker.run() => ended,
         () = async {
             let _ = stop.wait_for(|stop| *stop).await;
-            sleep(grace).await;
+            // apalis' worker does not end with its source: it is done when nothing is claimed any more.
+            let drained = async {
+                let _ = (&mut fetching).await;
+                shared.idle().await;
+            };
+            let _ = timeout(grace, drained).await;
         } => Ok(()),
     };
     fetching.abort();
@@ -191,6 +205,7 @@ async fn handle(claimed: Claimed, shared: Data<Arc<Shared>>) {
     shared.health.count(&claim.kind, status);
     end(&shared, &claim, &ending).await;
     shared.open().remove(&claim.id);
+    shared.ended.notify_one();
 }
 
 async fn attempt(claim: &Claim, shared: &Shared) -> Result<kinds::Output, Failure> {

@@ -22,6 +22,8 @@ use crate::{Arguments, plan::Plan};
 /// How long a process may take to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const REDIS: &str = "redis";
+
 #[derive(Debug, Default)]
 pub(crate) struct Processes(Vec<Process>);
 
@@ -36,7 +38,7 @@ impl Processes {
     pub(crate) async fn redis(&mut self, plan: &Plan) -> Result<()> {
         let mut command = Command::new("redis-server");
         command.arg(plan.folder.join("redis.conf"));
-        self.start(format!("redis of {}", plan.name), command, &plan.folder.join("redis.log"))?;
+        self.start(format!("{REDIS} of {}", plan.name), command, &plan.folder.join("redis.log"))?;
         // Nobody is logged in: that it answers is enough.
         self.until(&plan.address(), "PING\r\n", &["-NOAUTH", "+PONG"]).await
     }
@@ -74,15 +76,22 @@ impl Processes {
         }
     }
 
-    /// Asks each to end, the last one first, and waits for it.
+    /// Asks each to end and waits for it: at last the Redis processes, which the others still need.
     pub(crate) async fn stop(&mut self) {
-        while let Some(Process { name, mut child }) = self.0.pop() {
-            let Some(pid) = child.id() else { continue };
-            let asked = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
-            if asked.is_err() || timeout(PATIENCE, child.wait()).await.is_err() {
-                eprintln!("{name} does not end and is killed");
-                // It may have ended just now.
-                let _ = child.kill().await;
+        let (stores, users): (Vec<_>, Vec<_>) = self.0.drain(..).partition(|it| it.name.starts_with(REDIS));
+        for mut group in [users, stores] {
+            for process in &group {
+                if let Some(pid) = process.child.id() {
+                    // One that cannot be asked is killed below.
+                    let _ = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
+                }
+            }
+            for Process { name, child } in &mut group {
+                if timeout(PATIENCE, child.wait()).await.is_err() {
+                    eprintln!("{name} does not end and is killed");
+                    // It may have ended just now.
+                    let _ = child.kill().await;
+                }
             }
         }
     }
