@@ -45,5 +45,5 @@ impl Tags {
 
 /// The `ETag` header of a state.
 pub(crate) fn etag(tag: EntityTag) -> String {
-    format!("\"{}\"", tag.opaque())
+    tag.quoted()
 }

@@ -87,8 +87,23 @@ impl Metadata {
 
 impl EntityTag {
     /// The tag without its quotes: `<version>-<µs in hex>`.
-    pub fn opaque(self) -> String {
-        format!("{}-{:x}", self.version, self.updated)
+    fn opaque(self) -> String {
+        self.quoted().trim_matches('"').to_owned()
+    }
+
+    /// The tag as the header `ETag` has it. In the path of every read: written without `format!`.
+    pub fn quoted(self) -> String {
+        let mut text = String::with_capacity(40);
+        text.push('"');
+        text.push_str(itoa::Buffer::new().format(self.version));
+        text.push('-');
+        let digits = (u64::BITS - self.updated.leading_zeros()).div_ceil(4).max(1);
+        for place in (0..digits).rev() {
+            let digit = u8::try_from((self.updated >> (4 * place)) & 0xf).unwrap_or(0);
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+        text.push('"');
+        text
     }
 
     /// The tag of this text; none where it is of another maker (and so matches nothing).
@@ -224,6 +239,12 @@ mod tests {
     fn an_entity_tag_of_another_maker_is_none() {
         let tag = EntityTag { version: 3, updated: 0xabc };
         assert_eq!(EntityTag::parse(&tag.opaque()), Some(tag));
+        assert_eq!(tag.quoted(), "\"3-abc\"");
+        assert_eq!(EntityTag { version: 1, updated: 0 }.quoted(), "\"1-0\"");
+        assert_eq!(
+            EntityTag { version: u64::MAX, updated: u64::MAX }.quoted(),
+            "\"18446744073709551615-ffffffffffffffff\""
+        );
         for other in ["", "3", "+3-abc", "3-ABC", "3-abc-", "x-abc"] {
             assert_eq!(EntityTag::parse(other), None, "{other}");
         }

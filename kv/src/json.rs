@@ -1,11 +1,13 @@
 //! Entries as JSON, around the text of the value itself: numbers and blanks stay as they were written.
 
-use std::{borrow::Cow, fmt::Write as _, time::SystemTime};
+use std::{borrow::Cow, time::SystemTime};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 
 use crate::entry::{Entry, JSON, Metadata};
+
+const SIX_DIGITS: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 
 /// Whether a content type is JSON's.
 pub fn is_json(content_type: &str) -> bool {
@@ -14,11 +16,11 @@ pub fn is_json(content_type: &str) -> bool {
 }
 
 /// RFC 3339 in UTC, to the microsecond.
-fn rfc3339(microseconds: u64) -> String {
-    i64::try_from(microseconds)
-        .ok()
-        .and_then(|us| Timestamp::from_microsecond(us).ok())
-        .map_or_else(String::new, |time| format!("{time:.6}"))
+fn push_time(json: &mut String, microseconds: u64) {
+    if let Some(time) = i64::try_from(microseconds).ok().and_then(|us| Timestamp::from_microsecond(us).ok()) {
+        // Into memory: it cannot fail.
+        let _ = SIX_DIGITS.print_timestamp(&time, json);
+    }
 }
 
 /// Seconds left, rounded up; none: never expires.
@@ -69,11 +71,13 @@ fn json_value(entry: &Entry) -> Cow<'_, str> {
 }
 
 fn push_metadata(json: &mut String, metadata: &Metadata) {
-    let _ = write!(json, "{{\"version\":{},\"ttl\":", metadata.version);
+    // In the path of every read: written without `format!`.
+    let mut number = itoa::Buffer::new();
+    json.push_str("{\"version\":");
+    json.push_str(number.format(metadata.version));
+    json.push_str(",\"ttl\":");
     match seconds_left(metadata) {
-        Some(seconds) => {
-            let _ = write!(json, "{seconds}");
-        }
+        Some(seconds) => json.push_str(number.format(seconds)),
         None => json.push_str("null"),
     }
     json.push_str(",\"tags\":{");
@@ -85,15 +89,21 @@ fn push_metadata(json: &mut String, metadata: &Metadata) {
         json.push(':');
         push_string(json, value);
     }
-    let _ = write!(
-        json,
-        "}},\"created_at\":\"{}\",\"updated_at\":\"{}\"}}",
-        rfc3339(metadata.created),
-        rfc3339(metadata.updated)
-    );
+    json.push_str("},\"created_at\":\"");
+    push_time(json, metadata.created);
+    json.push_str("\",\"updated_at\":\"");
+    push_time(json, metadata.updated);
+    json.push_str("\"}");
 }
 
 /// A JSON string; writing one cannot fail.
 pub fn push_string(json: &mut String, text: &str) {
+    // Most keys and tags need no escape.
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+        return;
+    }
     json.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

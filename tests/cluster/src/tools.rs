@@ -1,7 +1,7 @@
 //! The programs that are built from Go modules, kept in the cache by a hash of all that they are built from.
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -99,6 +99,9 @@ impl Tools {
         let root = paths::cache().join("tools");
         let folder = root.join("bin");
         fs::create_dir_all(&folder)?;
+        // Tests run at once, on threads and in processes: one builds, the others find what it has built.
+        let lock = File::create(root.join("lock"))?;
+        lock.lock().context("waiting for whoever builds tools")?;
         for tool in TOOLS.iter().filter(|tool| names.contains(&tool.name)) {
             let built = root.join(format!("{}-{}", tool.name, hash(tool, &go)));
             if !built.exists() {
@@ -141,7 +144,9 @@ fn hash(tool: &Tool, go: &str) -> String {
 
 /// Builds beside the place and moves there: what is in the cache is whole.
 fn build(tool: &Tool, place: &Path) -> Result<()> {
-    let part = place.with_extension(format!("part{}", std::process::id()));
+    let part = place.with_extension("part");
+    // What was left by one who was killed.
+    let _ = fs::remove_dir_all(&part);
     fs::create_dir_all(&part)?;
     let mut command = Command::new("go");
     command
@@ -152,19 +157,16 @@ fn build(tool: &Tool, place: &Path) -> Result<()> {
         .arg(part.join(""))
         .args(tool.packages);
     run(&mut command)?;
-    if fs::rename(&part, place).is_err() {
-        // Somebody else was quicker.
-        fs::remove_dir_all(&part)?;
-    }
+    fs::rename(&part, place)?;
     Ok(())
 }
 
-/// Another process may be doing the same: the link is replaced as a whole.
+/// Others may be calling the program: the link is replaced as a whole.
 fn link(target: &Path, name: &Path) -> Result<()> {
     if fs::read_link(name).is_ok_and(|old| old == target) {
         return Ok(());
     }
-    let part = name.with_extension(format!("part{}", std::process::id()));
+    let part = name.with_extension("part");
     let _ = fs::remove_file(&part);
     symlink(target, &part)?;
     fs::rename(&part, name)?;
