@@ -12,22 +12,27 @@ use serde_json::value::RawValue;
 /// Deepest nesting of objects in a patch.
 const MAX_DEPTH: usize = 128;
 
-/// Why a patch is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the patch nests objects deeper than {MAX_DEPTH}")]
-pub(crate) struct TooDeep;
+/// Why a patch is refused; the target stays as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unpatchable {
+    #[error("the patch nests objects deeper than {MAX_DEPTH}")]
+    TooDeep,
+    /// Such as half of a surrogate pair, which is JSON by its grammar and no text.
+    #[error("a member has a name that is no text: {0}")]
+    Name(#[from] serde_json::Error),
+}
 
 /// The target after the patch.
-pub(crate) fn merge(target: Option<&RawValue>, patch: &RawValue) -> Result<String, TooDeep> {
+pub(crate) fn merge(target: Option<&RawValue>, patch: &RawValue) -> Result<String, Unpatchable> {
     merge_at(target, patch, 0)
 }
 
-fn merge_at(target: Option<&RawValue>, patch: &RawValue, depth: usize) -> Result<String, TooDeep> {
+fn merge_at(target: Option<&RawValue>, patch: &RawValue, depth: usize) -> Result<String, Unpatchable> {
     if depth > MAX_DEPTH {
-        return Err(TooDeep);
+        return Err(Unpatchable::TooDeep);
     }
-    let Some(changes) = members(patch) else { return Ok(patch.get().to_owned()) };
-    let old = target.and_then(members).unwrap_or_default();
+    let Some(changes) = members(patch)? else { return Ok(patch.get().to_owned()) };
+    let old = target.map(members).transpose()?.flatten().unwrap_or_default();
     // Each member's text; none where it is taken out. A name that stands twice counts as its last.
     let mut merged: Vec<(String, Option<String>)> = Vec::with_capacity(old.len() + changes.len());
     let mut places: HashMap<String, (usize, Option<&RawValue>)> = HashMap::new();
@@ -68,12 +73,12 @@ fn merge_at(target: Option<&RawValue>, patch: &RawValue, depth: usize) -> Result
 }
 
 /// The members of an object, as they stand; none where it is no object.
-fn members(value: &RawValue) -> Option<Vec<(String, &RawValue)>> {
+fn members(value: &RawValue) -> Result<Option<Vec<(String, &RawValue)>>, serde_json::Error> {
     let text = value.get();
     if !text.trim_start().starts_with('{') {
-        return None;
+        return Ok(None);
     }
-    serde_json::from_str::<Members<'_>>(text).ok().map(|members| members.0)
+    serde_json::from_str::<Members<'_>>(text).map(|members| Some(members.0))
 }
 
 struct Members<'a>(Vec<(String, &'a RawValue)>);
@@ -104,7 +109,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 mod tests {
     use super::*;
 
-    fn patched(target: &str, patch: &str) -> Result<String, TooDeep> {
+    fn patched(target: &str, patch: &str) -> Result<String, Unpatchable> {
         let target: &RawValue = serde_json::from_str(target).unwrap();
         merge(Some(target), serde_json::from_str(patch).unwrap())
     }
@@ -152,6 +157,15 @@ mod tests {
     fn a_patch_that_nests_too_deeply_is_refused() {
         let deep = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
         assert!(patched("{}", &deep(100)).is_ok());
-        assert_eq!(patched("{}", &deep(100_000)), Err(TooDeep));
+        assert!(matches!(patched("{}", &deep(100_000)), Err(Unpatchable::TooDeep)));
+    }
+
+    /// Were it taken for no object, the patch would replace it and all its members would be lost.
+    #[test]
+    fn an_object_that_cannot_be_read_is_left_alone() {
+        let odd = r#"{"\ud800":1,"kept":2}"#;
+        assert!(matches!(patched(odd, r#"{"a":1}"#), Err(Unpatchable::Name(_))));
+        assert!(matches!(patched(r#"{"kept":2}"#, odd), Err(Unpatchable::Name(_))));
+        assert!(patched(r#"{"a":"\ud800"}"#, r#"{"b":1}"#).is_ok(), "a value is not looked into");
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn patch(keyed: Keyed, headers: HeaderMap, content: Body) -> Re
         }
         let target: &RawValue = serde_json::from_slice(&entry.value).map_err(|_| not_json())?;
         let merged = merge(Some(target), change)
-            .map_err(|too_deep| Problem::new(Code::Invalid, too_deep.to_string()))?;
+            .map_err(|unpatchable| Problem::new(Code::Invalid, unpatchable.to_string()))?;
         let put = put(&keyed.caller, Bytes::from(merged), JSON.to_owned(), None, entry.metadata.tags)?;
         let put = Put { ttl: Ttl::Keep, ..put };
         match store(&keyed, &put, &Condition::Matches(vec![tag])).await? {
