@@ -8,7 +8,7 @@ pub mod kinds;
 
 use std::time::Duration;
 
-use redis::{Value, cmd};
+use redis::{FromRedisValue, Value, cmd};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -153,8 +153,21 @@ impl Queue {
     }
 
     pub async fn get(&self, id: &str) -> Result<Option<Job>, Error> {
-        let fields: Vec<(String, Value)> = self.connection.read(cmd("HGETALL").arg(job_key(id))).await?;
-        if fields.is_empty() { Ok(None) } else { job(id, &fields).map(Some) }
+        found(id, self.connection.read(cmd("HGETALL").arg(job_key(id))).await?)
+    }
+
+    /// These jobs, in one round trip; those that are gone are left out.
+    pub async fn get_all(&self, ids: &[String]) -> Result<Vec<Job>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut reads = redis::pipe();
+        for id in ids {
+            reads.add_command(cmd("HGETALL").arg(job_key(id)).clone());
+        }
+        let answers = self.connection.pipeline(&reads, Vec::new(), Effect::Read).await?;
+        let jobs = ids.iter().zip(answers).map(|(id, answer)| found(id, answer?));
+        jobs.filter_map(Result::transpose).collect()
     }
 
     /// The bytes that a finished job has left.
@@ -210,6 +223,13 @@ fn job_key(id: &str) -> String {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The job of a hash; an empty one is none.
+fn found(id: &str, hash: Value) -> Result<Option<Job>, Error> {
+    let fields: Vec<(String, Value)> =
+        FromRedisValue::from_redis_value(hash).map_err(|_| Corrupt::Malformed)?;
+    if fields.is_empty() { Ok(None) } else { job(id, &fields).map(Some) }
 }
 
 fn job(id: &str, fields: &[(String, Value)]) -> Result<Job, Error> {

@@ -58,10 +58,7 @@ pub(crate) async fn list(
     }
     let queue = caller.tenant.queue();
     let (total, ids) = queue.list((number - 1) * size, size).await?;
-    let mut items = Vec::with_capacity(ids.len());
-    for id in ids {
-        items.extend(queue.get(&id).await?.as_ref().map(job_json));
-    }
+    let items: Vec<Value> = queue.get_all(&ids).await?.iter().map(job_json).collect();
     let answer = json!({"items": items, "total": total, "page": number, "page_size": size});
     Ok(Json(answer).into_response())
 }
