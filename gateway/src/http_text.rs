@@ -1,6 +1,6 @@
 //! HTTP's texts: media types and entity tags.
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use keystead_kv::EntityTag;
 
 pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -44,6 +44,7 @@ impl Tags {
 }
 
 /// The `ETag` header of a state.
-pub(crate) fn etag(tag: EntityTag) -> String {
-    tag.quoted()
+pub(crate) fn etag(tag: EntityTag) -> HeaderValue {
+    // Digits, a hyphen and quotes are a valid header value.
+    HeaderValue::try_from(tag.quoted()).unwrap_or(HeaderValue::from_static("\"\""))
 }

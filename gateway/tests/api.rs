@@ -71,6 +71,8 @@ fn no_route_hides_a_key_and_no_value_is_changed() {
     let headers = [("Content-Type", "image/png"), ("X-TTL", "0"), ("X-Tags", "a=1, b=2")];
     assert_eq!(client.raw("PUT", "/api/v1/kv/image", &headers, &bytes).status, 201);
     let read = client.raw("GET", "/api/v1/kv/image", &[("Accept", "application/octet-stream")], b"");
+    assert_eq!(read.header("vary"), "accept", "a cache must not mix the two forms up");
+    assert_eq!(client.get("/api/v1/kv/image").header("vary"), "accept");
     assert_eq!((read.body.clone(), read.header("content-type")), (bytes, "image/png".to_owned()));
     assert_eq!(read.header("x-content-type-options"), "nosniff");
     let json = client.get("/api/v1/kv/image").json();

@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use keystead_kv::{JSON, json::entry_json};
@@ -25,19 +25,22 @@ pub(crate) async fn read(keyed: Keyed, headers: HeaderMap) -> Result<Response, P
         Some(Tags::Any) => true,
         Some(Tags::These(tags)) => tags.contains(&entry.metadata.entity_tag()),
     };
+    // The same path answers with the entry or with its bytes, as the client asks.
+    let of_both = [(header::ETAG, etag), (header::VARY, HeaderValue::from_static("accept"))];
     if unchanged {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, of_both).into_response());
     }
     if wants_bytes(&headers) {
+        let content_type = HeaderValue::try_from(&entry.metadata.content_type)
+            .unwrap_or(HeaderValue::from_static("application/octet-stream"));
         // Whatever the bytes are, a browser must not run them in the gateway's name.
-        let headers = [
-            (header::CONTENT_TYPE, entry.metadata.content_type.clone()),
-            (header::ETAG, etag),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-            (header::CONTENT_SECURITY_POLICY, "sandbox".to_owned()),
+        let of_bytes = [
+            (header::CONTENT_TYPE, content_type),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox")),
         ];
-        return Ok((headers, Body::from(entry.value)).into_response());
+        return Ok((of_both, of_bytes, Body::from(entry.value)).into_response());
     }
-    let json = entry_json(&keyed.key, &entry);
-    Ok(([(header::CONTENT_TYPE, JSON.to_owned()), (header::ETAG, etag)], json).into_response())
+    let of_json = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON))];
+    Ok((of_both, of_json, entry_json(&keyed.key, &entry)).into_response())
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use keystead_kv::{
@@ -65,7 +65,8 @@ pub(super) fn answer(
     let etag = etag(metadata.entity_tag());
     let json = entry_json(&keyed.key, &Entry { metadata, value: put.value });
     let mut response =
-        (status, [(header::CONTENT_TYPE, JSON.to_owned()), (header::ETAG, etag)], json).into_response();
+        (status, [(header::CONTENT_TYPE, HeaderValue::from_static(JSON)), (header::ETAG, etag)], json)
+            .into_response();
     if status == StatusCode::CREATED {
         let key = percent_encode(&keyed.key);
         let location = format!("/t/{}/api/v1/kv/{key}", keyed.caller.tenant.name());
