@@ -9,6 +9,7 @@
 
 mod auth;
 mod autoscaling;
+mod cache;
 mod check;
 mod network;
 mod quantity;
@@ -21,6 +22,7 @@ mod worker;
 
 pub use auth::{AuthSpec, Signing};
 pub use autoscaling::{AutoscalingSpec, Profile, WorkerAutoscaling};
+pub use cache::CacheSpec;
 pub use check::{Refused, check};
 pub use network::{EgressPeer, EgressPort, NetworkSpec, Peer, Protocol};
 pub use quantity::{InvalidQuantity, bytes, canonical, is_same_amount};

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    auth::AuthSpec, autoscaling::AutoscalingSpec, network::NetworkSpec, redis::RedisSpec,
+    auth::AuthSpec, autoscaling::AutoscalingSpec, cache::CacheSpec, network::NetworkSpec, redis::RedisSpec,
     status::TenantStatus, worker::WorkerSpec,
 };
 
@@ -50,6 +50,8 @@ pub struct TenantSpec {
     pub limits: LimitsSpec,
     #[serde(default)]
     pub auth: AuthSpec,
+    #[serde(default)]
+    pub cache: CacheSpec,
     #[serde(default)]
     pub worker: WorkerSpec,
     #[serde(default)]

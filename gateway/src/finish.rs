@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc, LazyLock, OnceLock,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -20,17 +20,20 @@ use futures::FutureExt as _;
 use crate::{
     Gateway,
     problem::{Code, Problem},
-    tenants::Allowance,
+    tenants::{Allowance, write_allowances},
 };
 
 /// What is learned of a request on its way, for its answer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Noted(Arc<OnceLock<Allowance>>);
+pub(crate) struct Noted(Arc<Mutex<Vec<Allowance>>>);
 
 impl Noted {
-    pub(crate) fn set_allowance(&self, allowance: Allowance) {
-        // A request is counted once.
-        let _ = self.0.set(allowance);
+    pub(crate) fn add(&self, allowance: Allowance) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(allowance);
+    }
+
+    fn allowances(&self) -> Vec<Allowance> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -61,8 +64,9 @@ pub(crate) async fn finish(
     let status = response.status();
     gateway.metrics.requests.observe(&method, endpoint, status, started.elapsed());
     tracing::debug!(request_id = ?id, %method, endpoint, status = status.as_u16(), "answered");
-    if let Some(allowance) = noted.0.get() {
-        allowance.write_to(response.headers_mut());
+    let allowances = noted.allowances();
+    if !allowances.is_empty() {
+        write_allowances(response.headers_mut(), &allowances);
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response

@@ -23,6 +23,7 @@ pub struct Gateway {
     pub table: Table,
     pub metrics: telemetry::Metrics,
     tokens: auth::TokenCache,
+    key_rates: auth::KeyRates,
     passwords: auth::Passwords,
     /// Set when the process is asked to end: readiness fails while requests are still answered.
     pub draining: AtomicBool,
@@ -35,6 +36,7 @@ impl Gateway {
             table: Table::new(metrics.operations.clone()),
             metrics,
             tokens: auth::TokenCache::new(),
+            key_rates: auth::KeyRates::new(),
             passwords: auth::Passwords::new(),
             draining: AtomicBool::new(false),
         }))

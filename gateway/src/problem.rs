@@ -43,21 +43,24 @@ macro_rules! codes {
 
 codes! {
     BadRequest = BAD_REQUEST "bad_request" "The request is malformed";
-    MissingToken = UNAUTHORIZED "missing_token" "A token is needed";
-    InvalidToken = UNAUTHORIZED "invalid_token" "The token is not valid";
+    MissingToken = UNAUTHORIZED "missing_token" "A credential is needed";
+    InvalidToken = UNAUTHORIZED "invalid_token" "The credential is not valid";
     WrongCredentials = UNAUTHORIZED "wrong_credentials" "User name or password is wrong";
-    WrongTenant = FORBIDDEN "wrong_tenant" "The token is of another tenant";
-    MissingScope = FORBIDDEN "missing_scope" "The token does not allow this";
+    WrongTenant = FORBIDDEN "wrong_tenant" "The credential is of another tenant";
+    MissingScope = FORBIDDEN "missing_scope" "The credential does not allow this";
+    KeyForbidden = FORBIDDEN "key_forbidden" "The API key is not for this key";
     SignUpClosed = FORBIDDEN "sign_up_closed" "This tenant makes no accounts on request";
     TenantSuspended = FORBIDDEN "tenant_suspended" "The tenant is suspended";
     TenantUnknown = NOT_FOUND "tenant_unknown" "There is no such tenant";
     KeyNotFound = NOT_FOUND "key_not_found" "There is no such key";
+    ApiKeyNotFound = NOT_FOUND "api_key_not_found" "There is no such API key";
     JobNotFound = NOT_FOUND "job_not_found" "There is no such job";
     RouteUnknown = NOT_FOUND "route_unknown" "There is no such path";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "The path does not take this method";
     Timeout = REQUEST_TIMEOUT "request_timeout" "The request came too slowly";
     KeyExists = CONFLICT "key_exists" "The key exists";
     AccountExists = CONFLICT "account_exists" "The account exists";
+    TooManyApiKeys = CONFLICT "too_many_api_keys" "There are too many API keys";
     NotANumber = CONFLICT "not_a_number" "The value is not a whole number";
     NumberTooLarge = CONFLICT "number_too_large" "The number would be too large";
     NotJson = CONFLICT "not_json" "The value is not JSON";

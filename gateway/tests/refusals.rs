@@ -124,14 +124,14 @@ fn no_token_but_the_tenants_own_is_taken() {
             assert_eq!(answer.header("www-authenticate"), "Bearer");
         }
     }
-    let missing = "send the header `Authorization: Bearer <access token>`";
+    let missing = "send the header `Authorization: Bearer <access token>` or `X-API-Key: <API key>`";
     expect(&Client::anonymous(&gateway).get("/api/v1/kv/secret"), 401, "missing_token", missing);
     let basic =
         Client::anonymous(&gateway).raw("GET", "/api/v1/kv/secret", &[("Authorization", "Basic eDp5")], b"");
     expect(&basic, 401, "missing_token", missing);
     for path in ["kv/secret", "kv/secret/exists", "kv/secret/ttl", "kv", "kv/stats/count", "auth/me"] {
         let answer = client.get(&format!("/t/other/api/v1/{path}"));
-        expect(&answer, 403, "wrong_tenant", "the path names another tenant than the token");
+        expect(&answer, 403, "wrong_tenant", "the path names another tenant than the credential");
     }
     let expiring = sign(Algorithm::EdDSA, "acme.k1", &claims("acme", 2), &acme_key);
     let expiring = Client::with_token(&gateway, &expiring);
@@ -148,7 +148,7 @@ fn a_token_does_what_its_scopes_say() {
     readonly["scope"] = json!("kv:read");
     let client = Client::with_token(&gateway, &sign(Algorithm::EdDSA, "acme.k1", &readonly, &key));
     assert_eq!(client.get("/api/v1/kv").status, 200);
-    let detail = "the token needs the scope kv:write";
+    let detail = "the credential needs the scope kv:write";
     expect(&client.put("/api/v1/kv/k", &json!({"value": 1})), 403, "missing_scope", detail);
     expect(&client.post("/api/v1/kv", &json!({"key": "k", "value": 1})), 403, "missing_scope", detail);
     expect(&client.delete("/api/v1/kv/k"), 403, "missing_scope", detail);

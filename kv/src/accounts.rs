@@ -145,7 +145,7 @@ impl Accounts {
         token: &str,
         ttl: Duration,
     ) -> Result<Rotated, Error> {
-        let Some(family) = family(token) else { return Ok(Rotated::Unknown) };
+        let Some(family) = family_of_refresh(token) else { return Ok(Rotated::Unknown) };
         let successor = new_token(tenant, family);
         let (presented, next, life) = (hash(token), hash(successor.expose()), milliseconds(ttl).to_string());
         let family = family_key(family);
@@ -163,9 +163,8 @@ impl Accounts {
         }
     }
 
-    /// Ends the family of a refresh token.
-    pub async fn revoke_refresh(&self, token: &str) -> Result<(), Error> {
-        let Some(family) = family(token) else { return Ok(()) };
+    /// Ends a family of refresh tokens, as [`family_of_refresh`] names it.
+    pub async fn revoke_family(&self, family: &str) -> Result<(), Error> {
         let mut delete = cmd("DEL");
         delete.arg(family_key(family));
         let _deleted: u64 = self.connection.run(&delete, Effect::Write).await?;
@@ -176,6 +175,12 @@ impl Accounts {
 /// The tenant that a refresh token says it is of; the store decides whether it is.
 pub fn tenant_of_refresh(token: &str) -> Option<TenantName> {
     token.strip_prefix(PREFIX)?.split_once('.')?.0.parse().ok()
+}
+
+/// The family of a refresh token: all that were issued since a log-in, each for the one before.
+pub fn family_of_refresh(token: &str) -> Option<&str> {
+    let family = token.strip_prefix(PREFIX)?.split('.').nth(1)?;
+    (family.len() == 32 && family.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(family)
 }
 
 fn account_key(name: &str) -> String {
@@ -189,11 +194,6 @@ fn attempts_key(username: &str) -> String {
 
 fn family_key(family: &str) -> String {
     format!("auth:{{a}}:refresh:{family}")
-}
-
-fn family(token: &str) -> Option<&str> {
-    let family = token.strip_prefix(PREFIX)?.split('.').nth(1)?;
-    (family.len() == 32 && family.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(family)
 }
 
 /// `ksr_<tenant>.<family>.<256 random bits>`

@@ -2,9 +2,10 @@
 //!
 //! The operator writes these rules, without this crate, into `users.acl`; a test holds the two together.
 
-/// The gateway: entries, accounts and the queue.
-pub const GATEWAY: &str = "~kv:* ~auth:* ~jobs:* &jobs:* -@all +hello +ping +evalsha +script|load \
-+get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hincrby +expire +pexpire +pexpireat +pttl +time \
+/// The gateway: entries, accounts, API keys and the queue.
+pub const GATEWAY: &str = "~kv:* ~auth:* ~jobs:* &jobs:* -@all +hello +ping +client|id +client|tracking +client|caching \
++evalsha +script|load \
++get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hvals +hlen +hincrby +expire +pexpire +pexpireat +pttl +time \
 +persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +info";
 
 /// The worker: entries and the queue, never accounts.

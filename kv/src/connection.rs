@@ -10,6 +10,7 @@ use redis::{
 };
 
 use crate::{
+    caches::Caches,
     error::{Effect, Error},
     script::Script,
 };
@@ -25,6 +26,8 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// How long an answer may take; 500 ms by default.
     pub response_timeout: Duration,
+    /// Room for entries that are kept in this process, in bytes; 0: none are kept.
+    pub cache_bytes: u64,
 }
 
 impl ConnectOptions {
@@ -35,6 +38,7 @@ impl ConnectOptions {
             password,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_millis(500),
+            cache_bytes: 0,
         }
     }
 
@@ -98,6 +102,7 @@ impl Call {
 pub struct Connection {
     manager: ConnectionManager,
     options: Arc<ConnectOptions>,
+    caches: Arc<Caches>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -109,7 +114,13 @@ impl std::fmt::Debug for Connection {
 impl Connection {
     /// Prepares a connection; connects nowhere yet. Must be called within a Tokio runtime.
     pub fn open(options: ConnectOptions) -> Result<Self, Error> {
+        let caches = Arc::new(Caches::new(options.cache_bytes));
+        let told = caches.clone();
         let config = ConnectionManagerConfig::new()
+            .set_push_sender(move |push| {
+                told.on_push(&push);
+                Ok::<(), std::convert::Infallible>(())
+            })
             .set_number_of_retries(0)
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(Some(options.response_timeout))
@@ -117,7 +128,17 @@ impl Connection {
             .set_pipeline_buffer_size(1024);
         let manager = ConnectionManager::new_lazy_with_config(options.client()?, config)
             .map_err(|error| Error::from_redis(&error, Effect::Read))?;
-        Ok(Self { manager, options: Arc::new(options) })
+        Ok(Self { manager, options: Arc::new(options), caches })
+    }
+
+    /// What is kept of this Redis.
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.caches
+    }
+
+    /// Sees to it that what is kept goes when Redis cannot tell of changes any more.
+    pub(crate) fn watch_caches(&self) {
+        Caches::watch(&self.caches, &self.manager);
     }
 
     /// What it was opened with.
@@ -132,6 +153,28 @@ impl Connection {
 
     pub(crate) async fn read<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         self.run(command, Effect::Read).await
+    }
+
+    /// Reads, and has Redis tell once when what was read changes. Where it will not, the answer is no basis for keeping
+    /// anything: `false`.
+    pub(crate) async fn read_tracked<T: FromRedisValue>(&self, command: &Cmd) -> Result<(T, bool), Error> {
+        let mut tracking = redis::cmd("CLIENT");
+        tracking.arg("CACHING").arg("YES");
+        let mut commands = redis::pipe();
+        commands.add_command(tracking).add_command(command.clone());
+        let mut answers = self.pipeline(&commands, Vec::new(), Effect::Read).await?;
+        if answers.first().is_none_or(Result::is_err) {
+            // A new connection: nothing is told to it yet.
+            let mut begin = redis::pipe();
+            begin.cmd("CLIENT").arg("TRACKING").arg("ON").arg("OPTIN");
+            for command in commands.cmd_iter() {
+                begin.add_command(command.clone());
+            }
+            answers = self.pipeline(&begin, Vec::new(), Effect::Read).await?;
+        }
+        let answer = answers.pop().unwrap_or_else(|| Err(Error::Refused("no answer".into())))?;
+        let is_tracked = answers.iter().all(Result::is_ok);
+        Ok((from_value(answer)?, is_tracked))
     }
 
     /// Calls a script.

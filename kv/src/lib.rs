@@ -5,20 +5,22 @@
 
 pub mod accounts;
 pub mod acl;
+pub mod api_keys;
+mod caches;
 mod connection;
 mod entry;
 mod error;
 pub mod json;
 pub mod limits;
 pub mod queue;
-
 mod script;
 mod store;
+mod tracked;
 
 pub use connection::{ConnectOptions, Connection};
 pub use entry::{Corrupt, EntityTag, Entry, JSON, Metadata};
 pub use error::Error;
 pub use store::{
-    Condition, Done, Filter, Incremented, Listing, NotIncremented, Operation, Outcome, Put, Select, Store,
-    Ttl, Written,
+    Condition, Done, Filter, Incremented, Listing, NotIncremented, Operation, Outcome, Put, Read, Select,
+    Store, Ttl, Written,
 };

@@ -38,5 +38,6 @@ pub(crate) fn credentials() -> Credentials {
             secret: "signing-word".into(),
         }],
         active_key: "k1".into(),
+        admin_key_sha256: "ad31".into(),
     }
 }

@@ -8,7 +8,6 @@ pub mod controller;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
-mod hex;
 pub mod kinds;
 pub mod lease;
 pub mod metrics;

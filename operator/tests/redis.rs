@@ -43,7 +43,8 @@ impl Pod {
     }
 
     fn start_in(folder: TempDir, spec: &Value, name: &str) -> Self {
-        let contents = credentials::missing(&Contents::new(), Algorithm::EdDSA).unwrap();
+        let contents =
+            credentials::missing(&name.parse().unwrap(), &Contents::new(), Algorithm::EdDSA).unwrap();
         let credentials = credentials::read(&contents, Algorithm::EdDSA).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let objects = objects(spec, name, &credentials);

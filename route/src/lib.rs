@@ -4,12 +4,16 @@
 //! gateway reads that Secret, or the file `<tenant>.json` of the folder given by `--routes`. Neither side imports the
 //! other's world: this crate knows no Kubernetes, no HTTP and no Redis.
 
+mod api_key;
+mod hex;
 mod name;
 mod schedule;
 mod secret;
 
 use serde::{Deserialize, Serialize};
 
+pub use api_key::{ADMIN_KEY_ID, ApiKeyText};
+pub use hex::hex;
 pub use name::{InvalidTenantName, TenantName};
 pub use schedule::{Cron, InvalidCron, Schedule};
 pub use secret::SecretText;
@@ -43,6 +47,8 @@ pub struct Route {
     pub redis: Redis,
     pub limits: Limits,
     pub auth: Auth,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
 }
 
 /// Where the tenant's Redis is and who the gateway is there.
@@ -95,6 +101,14 @@ impl Default for Limits {
     }
 }
 
+/// Entries that a gateway keeps in its memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cache {
+    /// In each gateway.
+    pub max_bytes: u64,
+}
+
 /// How the tenant's users are authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -108,6 +122,9 @@ pub struct Auth {
     pub keys: Vec<SigningKey>,
     /// `id` of the key that signs new tokens.
     pub active_key: String,
+    /// SHA-256 of the API key [`ADMIN_KEY_ID`], in hexadecimal digits; none: there is no such key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_key_sha256: Option<String>,
 }
 
 /// Who may make an account.
@@ -203,7 +220,9 @@ mod tests {
                     secret: "c2lnbmluZw==".into(),
                 }],
                 active_key: "k1".into(),
+                admin_key_sha256: None,
             },
+            cache: None,
         }
     }
 

@@ -45,7 +45,9 @@ pub fn route(tenant: &str, redis: &str) -> Route {
             refresh_token_ttl_seconds: 3600,
             keys: vec![SigningKey { id: "k1".into(), algorithm: Algorithm::EdDSA, secret: ED25519.into() }],
             active_key: "k1".into(),
+            admin_key_sha256: None,
         },
+        cache: None,
     }
 }
 

@@ -4,30 +4,29 @@ use std::sync::Arc;
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{HeaderMap, HeaderName, header, request::Parts},
 };
+use keystead_route::ApiKeyText;
 
-use super::{Claims, Scope};
+use super::{Principal, Scope, api_key};
 use crate::{
     Gateway,
     problem::{Code, Problem},
     tenants::{InFlight, Tenant},
 };
 
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// An authenticated caller; the tenant's request is counted while this lives.
 pub(crate) struct Caller {
     pub(crate) tenant: Arc<Tenant>,
-    pub(crate) claims: Arc<Claims>,
+    pub(crate) principal: Principal,
     _in_flight: InFlight,
 }
 
 impl Caller {
     pub(crate) fn needs(&self, scope: Scope) -> Result<(), Problem> {
-        if self.claims.allows(scope) {
-            Ok(())
-        } else {
-            Err(Problem::new(Code::MissingScope, format!("the token needs the scope {}", scope.word())))
-        }
+        self.principal.needs(scope)
     }
 }
 
@@ -35,27 +34,79 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
-        let token = bearer(parts)?;
-        let (tenant, claims) = gateway.tokens.verify(&gateway.table, token)?;
-        if let Some(named) = path_tenant(parts)
-            && named != tenant.name().as_str()
-        {
-            return Err(Problem::new(Code::WrongTenant, "the path names another tenant than the token"));
+        let credential = Credential::of(&parts.headers)?.ok_or_else(missing)?;
+        let (tenant, principal, in_flight) = match credential {
+            Credential::Token(token) => {
+                let (tenant, user) = gateway.tokens.verify(&gateway.table, token)?;
+                of_path(parts, &tenant)?;
+                let in_flight = tenant.hold()?;
+                (tenant, Principal::User(user), in_flight)
+            }
+            Credential::ApiKey(text) => {
+                let tenant = gateway.table.get(text.tenant).ok_or_else(api_key::invalid)?;
+                of_path(parts, &tenant)?;
+                // Before Redis is asked. The tenant's rate is not touched by who only pretends to have a key.
+                let in_flight = tenant.hold()?;
+                let principal = api_key::authenticate(&tenant, &text).await?;
+                (tenant, principal, in_flight)
+            }
+        };
+        if let Some(rate) = gateway.key_rates.of(&tenant, &principal) {
+            let detail = "this API key's requests_per_second is exceeded: slow down";
+            rate.count(&parts.extensions, detail)?;
         }
-        let in_flight = tenant.enter(&parts.extensions)?;
-        Ok(Self { tenant, claims, _in_flight: in_flight })
+        tenant.count(&parts.extensions)?;
+        Ok(Self { tenant, principal, _in_flight: in_flight })
     }
+}
+
+/// What a request shows, unproven.
+enum Credential<'a> {
+    Token(&'a str),
+    ApiKey(ApiKeyText<'a>),
+}
+
+impl<'a> Credential<'a> {
+    /// The header `Authorization` goes before `X-API-Key`; none where neither is there.
+    fn of(headers: &'a HeaderMap) -> Result<Option<Self>, Problem> {
+        let text = if let Some(value) = headers.get(header::AUTHORIZATION) {
+            let (scheme, text) =
+                value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
+            if !scheme.eq_ignore_ascii_case("bearer") {
+                return Err(missing());
+            }
+            text.trim()
+        } else if let Some(value) = headers.get(API_KEY) {
+            let text = value.to_str().map_err(|_| api_key::invalid())?.trim();
+            return ApiKeyText::parse(text).map(Self::ApiKey).map(Some).ok_or_else(api_key::invalid);
+        } else {
+            return Ok(None);
+        };
+        // A JWT has dots; an API key has none.
+        Ok(Some(ApiKeyText::parse(text).map_or(Self::Token(text), Self::ApiKey)))
+    }
+}
+
+/// Whether a request shows a credential at all.
+pub(crate) fn has_credential(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || headers.contains_key(API_KEY)
+}
+
+fn missing() -> Problem {
+    Problem::new(
+        Code::MissingToken,
+        "send the header `Authorization: Bearer <access token>` or `X-API-Key: <API key>`",
+    )
+}
+
+fn of_path(parts: &Parts, tenant: &Tenant) -> Result<(), Problem> {
+    if path_tenant(parts).is_some_and(|named| named != tenant.name().as_str()) {
+        return Err(Problem::new(Code::WrongTenant, "the path names another tenant than the credential"));
+    }
+    Ok(())
 }
 
 /// The tenant of a path that begins with `/t/<tenant>/`. Names have nothing to percent-encode.
 pub(crate) fn path_tenant(parts: &Parts) -> Option<&str> {
     parts.uri.path().strip_prefix("/t/")?.split('/').next()
-}
-
-fn bearer(parts: &Parts) -> Result<&str, Problem> {
-    let missing =
-        || Problem::new(Code::MissingToken, "send the header `Authorization: Bearer <access token>`");
-    let value = parts.headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(missing()) }
 }

@@ -1,9 +1,15 @@
-//! Who calls: the token's signature decides, never what it says of itself.
+//! Who calls: a signature or a secret decides, never what a credential says of itself.
 
+mod api_key;
 mod caller;
 mod password;
+mod principal;
+mod scope;
 mod token;
 
-pub(crate) use caller::{Caller, path_tenant};
+pub(crate) use api_key::KeyRates;
+pub(crate) use caller::{Caller, has_credential, path_tenant};
 pub(crate) use password::Passwords;
-pub(crate) use token::{Claims, Scope, TokenCache, mint};
+pub(crate) use principal::{Principal, User};
+pub(crate) use scope::{Scope, Scopes};
+pub(crate) use token::{Session, TokenCache, mint};

@@ -11,6 +11,7 @@ use jsonwebtoken::{Header, Validation};
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
+use super::{Scopes, User};
 use crate::{
     problem::{Code, Problem},
     tenants::{Keys, Table, Tenant},
@@ -22,61 +23,45 @@ const MAX_TOKEN_BYTES: usize = 4096;
 /// How many verified tokens are remembered; about 700 bytes each.
 const CACHED_TOKENS: usize = 50_000;
 
-/// What a token may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    KvRead,
-    KvWrite,
-    JobsRead,
-    JobsWrite,
-}
-
-impl Scope {
-    /// What a registered user may do.
-    pub(crate) const ALL: [Self; 4] = [Self::KvRead, Self::KvWrite, Self::JobsRead, Self::JobsWrite];
-
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::KvRead => "kv:read",
-            Self::KvWrite => "kv:write",
-            Self::JobsRead => "jobs:read",
-            Self::JobsWrite => "jobs:write",
-        }
-    }
-}
-
 /// The claims of an access token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Claims {
-    pub(crate) iss: String,
+struct Claims {
+    iss: String,
     /// The user's name.
-    pub(crate) sub: String,
-    pub(crate) tenant: String,
+    sub: String,
+    tenant: String,
     /// Words separated by blanks (RFC 8693, section 4.2).
-    pub(crate) scope: String,
+    scope: String,
     /// Seconds since 1970.
-    pub(crate) iat: u64,
-    pub(crate) exp: u64,
-    pub(crate) jti: String,
+    iat: u64,
+    exp: u64,
+    jti: String,
+    /// The family of the refresh token that was issued with this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
 }
 
-impl Claims {
-    pub(crate) fn allows(&self, scope: Scope) -> bool {
-        self.scope.split(' ').any(|word| word == scope.word())
-    }
+/// Whom a token is made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session<'a> {
+    pub(crate) username: &'a str,
+    pub(crate) scopes: &'a [String],
+    /// The family of the refresh token.
+    pub(crate) family: Option<&'a str>,
 }
 
 /// Signs a token for a user.
-pub(crate) fn mint(tenant: &Tenant, username: &str, scopes: &[String]) -> Result<String, Problem> {
+pub(crate) fn mint(tenant: &Tenant, session: Session<'_>) -> Result<String, Problem> {
     let now = now();
     let claims = Claims {
         iss: ISSUER.into(),
-        sub: username.into(),
+        sub: session.username.into(),
         tenant: tenant.name().to_string(),
-        scope: scopes.join(" "),
+        scope: session.scopes.join(" "),
         iat: now,
         exp: now + tenant.route().auth.access_token_ttl_seconds,
         jti: uuid::Uuid::now_v7().simple().to_string(),
+        sid: session.family.map(str::to_owned),
     };
     let keys = &tenant.keys;
     let mut header = Header::new(keys.signing_algorithm);
@@ -91,7 +76,9 @@ pub(crate) fn mint(tenant: &Tenant, username: &str, scopes: &[String]) -> Result
 struct Verified {
     tenant: Arc<str>,
     keys: Arc<Keys>,
-    claims: Arc<Claims>,
+    /// Seconds since 1970.
+    expires: u64,
+    user: Arc<User>,
 }
 
 /// Tokens that were verified. Only successes are kept; expiry is checked at every hit, and a token whose tenant has other
@@ -113,30 +100,28 @@ impl TokenCache {
         Self(Cache::new(CACHED_TOKENS))
     }
 
-    /// The tenant and the claims of a token.
-    pub(crate) fn verify(&self, table: &Table, token: &str) -> Result<(Arc<Tenant>, Arc<Claims>), Problem> {
+    /// The tenant and the user of a token.
+    pub(crate) fn verify(&self, table: &Table, token: &str) -> Result<(Arc<Tenant>, Arc<User>), Problem> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(invalid());
         }
         if let Some(known) = self.0.get(token) {
             let tenant = table.get(&known.tenant).ok_or_else(invalid)?;
             if Arc::ptr_eq(&tenant.keys, &known.keys) {
-                return if known.claims.exp > now() {
-                    Ok((tenant, known.claims.clone()))
-                } else {
-                    Err(invalid())
-                };
+                return if known.expires > now() { Ok((tenant, known.user.clone())) } else { Err(invalid()) };
             }
         }
         let (tenant, claims) = verify(table, token).ok_or_else(invalid)?;
-        let claims = Arc::new(claims);
+        let scopes = Scopes::of(claims.scope.split(' '));
+        let user = Arc::new(User { name: claims.sub, scopes, session: claims.sid });
         let verified = Verified {
             tenant: tenant.name().as_str().into(),
             keys: tenant.keys.clone(),
-            claims: claims.clone(),
+            expires: claims.exp,
+            user: user.clone(),
         };
         self.0.insert(token.into(), Arc::new(verified));
-        Ok((tenant, claims))
+        Ok((tenant, user))
     }
 }
 

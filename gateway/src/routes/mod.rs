@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
+use jiff::Timestamp;
 
 use crate::{Gateway, finish::finish};
 
@@ -27,6 +28,9 @@ fn api() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
         ("/auth/refresh", post(auth::refresh)),
         ("/auth/logout", post(auth::logout)),
         ("/auth/me", get(auth::me)),
+        ("/auth/api-keys", get(auth::list_api_keys).post(auth::create_api_key)),
+        ("/auth/api-keys/{id}", delete(auth::revoke_api_key)),
+        ("/auth/api-keys/{id}/rotate", post(auth::rotate_api_key)),
         ("/kv", get(kv::list).post(kv::create)),
         ("/kv/stats/count", get(kv::count)),
         // No path hides a key: `batch` is one too.
@@ -72,4 +76,10 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .fallback(async || axum::http::StatusCode::NOT_FOUND)
         .layer(middleware::from_fn_with_state(gateway.clone(), finish))
         .with_state(gateway)
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+fn time(milliseconds: Option<u64>) -> Option<String> {
+    let time = Timestamp::from_millisecond(i64::try_from(milliseconds?).ok()?).ok()?;
+    Some(format!("{time:.3}"))
 }

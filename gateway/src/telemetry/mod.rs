@@ -4,11 +4,11 @@ mod operations;
 mod requests;
 
 use clap::ValueEnum;
-use prometheus::{Encoder as _, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder as _, IntGauge, Registry, TextEncoder};
 use tracing_subscriber::EnvFilter;
 
 use self::requests::Requests;
-pub(crate) use operations::{OperationKind, Operations};
+pub(crate) use operations::{Counters, OperationKind, Operations};
 
 /// How a line of the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,7 +33,7 @@ pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), String> {
 pub struct Metrics {
     registry: Registry,
     pub(crate) requests: Requests,
-    pub(crate) operations: IntCounterVec,
+    pub(crate) operations: Counters,
     /// Open client connections.
     pub active_connections: IntGauge,
     pub(crate) tenants: IntGauge,
@@ -44,13 +44,9 @@ impl Metrics {
     pub(crate) fn new(paths: impl IntoIterator<Item = String>) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let requests = Requests::new(&registry, paths)?;
-        let operations = IntCounterVec::new(
-            Opts::new("kvstore_operations_total", "Operations on tenants' stores"),
-            &["operation", "tenant", "status"],
-        )?;
+        let operations = Counters::new(&registry)?;
         let active_connections = IntGauge::new("active_connections", "Open client connections")?;
         let tenants = IntGauge::new("keystead_gateway_tenants", "Tenants in the route table")?;
-        registry.register(Box::new(operations.clone()))?;
         registry.register(Box::new(active_connections.clone()))?;
         registry.register(Box::new(tenants.clone()))?;
         Ok(Self { registry, requests, operations, active_connections, tenants })

@@ -16,10 +16,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use keystead_route::Route;
-use prometheus::IntCounterVec;
 
-use crate::Gateway;
-pub(crate) use limiter::Allowance;
+use crate::{Gateway, telemetry::Counters};
+pub(crate) use limiter::{Allowance, Limiter, write_to as write_allowances};
 pub(crate) use tenant::{InFlight, Keys, Tenant};
 
 /// Where routes come from.
@@ -36,12 +35,12 @@ pub enum Source {
 pub struct Table {
     tenants: ArcSwap<HashMap<String, Arc<Tenant>>>,
     loaded: AtomicBool,
-    operations: IntCounterVec,
+    operations: Counters,
 }
 
 impl Table {
     /// An empty one; its tenants count their operations here.
-    pub(crate) fn new(operations: IntCounterVec) -> Self {
+    pub(crate) fn new(operations: Counters) -> Self {
         Self { tenants: ArcSwap::default(), loaded: AtomicBool::new(false), operations }
     }
 

@@ -9,15 +9,13 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use axum::http::Extensions;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use keystead_kv::{ConnectOptions, Connection, Store, accounts::Accounts, queue::Queue};
+use keystead_kv::{ConnectOptions, Connection, Store, accounts::Accounts, api_keys::ApiKeys, queue::Queue};
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
-use prometheus::IntCounterVec;
 
 use super::limiter::Limiter;
 use crate::{
-    finish::Noted,
     problem::{Code, Problem},
-    telemetry::Operations,
+    telemetry::{Counters, Operations},
 };
 
 /// Most requests of one tenant under way at once in one gateway: beyond that they are answered 503 at once, so that a
@@ -74,7 +72,7 @@ impl Tenant {
     pub(crate) fn from_route(
         route: Route,
         old: Option<&Arc<Self>>,
-        operations: &IntCounterVec,
+        operations: &Counters,
     ) -> Result<Arc<Self>, Unusable> {
         if let Some(old) = old.filter(|old| old.route == route) {
             return Ok(old.clone());
@@ -85,21 +83,24 @@ impl Tenant {
             Some(old) => old.keys.clone(),
             None => Arc::new(Keys::from_auth(&route.auth)?),
         };
-        let connection = if let Some(old) = old.filter(|old| old.route.redis == route.redis) {
+        let is_same = |old: &&Arc<Self>| old.route.redis == route.redis && old.route.cache == route.cache;
+        let connection = if let Some(old) = old.filter(is_same) {
             old.connection.clone()
         } else {
             let redis = &route.redis;
             let (username, password) = (redis.username.clone(), redis.password.clone());
-            Connection::open(ConnectOptions::new(redis.endpoint.clone(), username, password))?
+            let mut options = ConnectOptions::new(redis.endpoint.clone(), username, password);
+            options.cache_bytes = route.cache.as_ref().map_or(0, |cache| cache.max_bytes);
+            Connection::open(options)?
         };
         let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
         // Other limits begin with a full bucket.
         let limiter = match old.filter(|old| old.route.limits == route.limits) {
             Some(old) => old.limiter.clone(),
-            None => Limiter::of(&route.limits).map(Arc::new),
+            None => Limiter::of_tenant(&route.limits).map(Arc::new),
         };
         let operations = old.map_or_else(
-            || Arc::new(Operations::new(operations.clone(), route.tenant.as_str())),
+            || Arc::new(Operations::new(operations, route.tenant.as_str())),
             |old| old.operations.clone(),
         );
         Ok(Arc::new(Self { route, keys, connection, in_flight, limiter, operations }))
@@ -125,24 +126,24 @@ impl Tenant {
         Accounts::new(self.connection.clone())
     }
 
-    /// Counts a request in, or refuses it; it is counted out when the guard is dropped. What is left of the tenant's rate
-    /// is noted in the request's extensions for its answer.
+    pub(crate) fn api_keys(&self) -> ApiKeys {
+        ApiKeys::new(self.connection.clone())
+    }
+
+    /// Counts a request in and against the tenant's rate, or refuses it; it is counted out when the guard is dropped.
     pub(crate) fn enter(&self, extensions: &Extensions) -> Result<InFlight, Problem> {
+        let guard = self.hold()?;
+        self.count(extensions)?;
+        Ok(guard)
+    }
+
+    /// Counts a request in, or refuses it where the tenant is suspended or too many are under way.
+    pub(crate) fn hold(&self) -> Result<InFlight, Problem> {
         if self.route.suspended {
             return Err(Problem::new(
                 Code::TenantSuspended,
                 "the tenant's spec.suspend is true: its data is kept",
             ));
-        }
-        if let Some(limiter) = &self.limiter {
-            let (allowance, wait) = limiter.check();
-            if let Some(noted) = extensions.get::<Noted>() {
-                noted.set_allowance(allowance);
-            }
-            if let Some(seconds) = wait {
-                let detail = "this tenant's spec.limits.requestsPerSecond is exceeded: slow down";
-                return Err(Problem::new(Code::RateLimited, detail).retry_after(seconds));
-            }
         }
         let guard = InFlight(self.in_flight.clone());
         if self.in_flight.fetch_add(1, Ordering::Relaxed) >= MAX_IN_FLIGHT {
@@ -150,6 +151,12 @@ impl Tenant {
             return Err(Problem::new(Code::TooBusy, detail));
         }
         Ok(guard)
+    }
+
+    /// Counts a request against the tenant's rate, or refuses it.
+    pub(crate) fn count(&self, extensions: &Extensions) -> Result<(), Problem> {
+        let detail = "this tenant's spec.limits.requestsPerSecond is exceeded: slow down";
+        self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.count(extensions, detail))
     }
 }
 

@@ -83,7 +83,8 @@ pub fn code(answer: &Answer) -> (u16, String) {
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
-    token: Option<String>,
+    /// Header and value.
+    credential: Option<(&'static str, String)>,
     agent: Agent,
 }
 
@@ -97,11 +98,16 @@ impl Client {
             .max_idle_connections(0)
             .build()
             .new_agent();
-        Self { base: gateway.base(), token: None, agent }
+        Self { base: gateway.base(), credential: None, agent }
     }
 
     pub fn with_token(gateway: &Gateway, token: &str) -> Self {
-        Self { token: Some(token.to_owned()), ..Self::anonymous(gateway) }
+        let credential = Some(("Authorization", format!("Bearer {token}")));
+        Self { credential, ..Self::anonymous(gateway) }
+    }
+
+    pub fn with_api_key(gateway: &Gateway, key: &str) -> Self {
+        Self { credential: Some(("X-API-Key", key.to_owned())), ..Self::anonymous(gateway) }
     }
 
     /// Registers a user `ada` of the tenant.
@@ -119,7 +125,7 @@ impl Client {
     }
 
     pub fn token(&self) -> &str {
-        self.token.as_deref().unwrap()
+        self.credential.as_ref().unwrap().1.strip_prefix("Bearer ").unwrap()
     }
 
     pub fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -127,8 +133,8 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+        if let Some((name, value)) = &self.credential {
+            request = request.header(*name, value);
         }
         let answer = if matches!(method, "GET" | "DELETE" | "HEAD") && body.is_empty() {
             self.agent.run(request.body(()).unwrap())

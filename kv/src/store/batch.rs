@@ -47,8 +47,13 @@ impl Store {
             scripts.push(call.script());
             pipeline.add_command(call.into_command());
         }
-        let answers = self.connection.pipeline(&pipeline, scripts, effect).await?;
-        Ok(operations.iter().zip(answers).map(|(operation, answer)| done(operation, answer?)).collect())
+        let answers = self.connection.pipeline(&pipeline, scripts, effect).await;
+        for operation in operations {
+            if let Operation::Put { key, .. } | Operation::Delete { key } = operation {
+                self.changed(key);
+            }
+        }
+        Ok(operations.iter().zip(answers?).map(|(operation, answer)| done(operation, answer?)).collect())
     }
 }
 

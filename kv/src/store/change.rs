@@ -37,9 +37,10 @@ impl Store {
     ) -> Result<Result<Incremented, NotIncremented>, Error> {
         let mut call = Call::new(&script::INCREMENT, &[entry(key).as_bytes(), INDEX, EXPIRY, TAGS_OF]);
         call.arg(key).arg(by).arg(ttl.milliseconds()).arg(encode_meta(JSON, &BTreeMap::new())).arg(TAG_SET);
-        let answer: Vec<i64> = self.connection.call_as(&call, Effect::Write).await?;
+        let answer = self.connection.call_as::<Vec<i64>>(&call, Effect::Write).await;
+        self.changed(key);
         let positive = i64::unsigned_abs;
-        match answer[..] {
+        match answer?[..] {
             [1, created_new, version, created, updated, expires, value] => Ok(Ok(Incremented {
                 value,
                 written: Written {
@@ -60,6 +61,8 @@ impl Store {
     pub async fn set_ttl(&self, key: &str, ttl: Ttl) -> Result<bool, Error> {
         let mut call = Call::new(&script::SET_TTL, &[entry(key).as_bytes(), INDEX, EXPIRY]);
         call.arg(key).arg(ttl.milliseconds());
-        self.connection.call_as(&call, Effect::Write).await
+        let answer = self.connection.call_as(&call, Effect::Write).await;
+        self.changed(key);
+        answer
     }
 }

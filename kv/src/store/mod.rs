@@ -3,6 +3,7 @@
 mod batch;
 mod change;
 mod list;
+mod read;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use redis::{FromRedisValue as _, Value, cmd};
 pub use batch::{Done, Operation};
 pub use change::{Incremented, NotIncremented};
 pub use list::{Filter, Listing, Select};
+pub use read::Read;
 
 use crate::{
     connection::{Call, Connection},
@@ -122,12 +124,16 @@ impl Store {
 
     /// Writes a value if the condition holds.
     pub async fn put(&self, key: &str, put: &Put, condition: &Condition) -> Result<Outcome<Written>, Error> {
-        written(self.connection.call(&put_call(key, put, condition), Effect::Write).await?)
+        let answer = self.connection.call(&put_call(key, put, condition), Effect::Write).await;
+        self.changed(key);
+        written(answer?)
     }
 
     /// Deletes a key; with [`Condition::Any`] it is refused only where there is none.
     pub async fn delete(&self, key: &str, condition: &Condition) -> Result<Outcome<()>, Error> {
-        deleted(self.connection.call(&delete_call(key, condition), Effect::Write).await?)
+        let answer = self.connection.call(&delete_call(key, condition), Effect::Write).await;
+        self.changed(key);
+        deleted(answer?)
     }
 
     /// How many keys there are, without those that have expired.

@@ -120,7 +120,7 @@ impl Writer<'_> {
     /// back: the secrets in it are the tenant's.
     async fn create_credentials(&self, object: Object, signing: Algorithm) -> Result<(), Error> {
         let mut body = object.body.clone();
-        let contents = credentials::missing(&credentials::Contents::new(), signing)?;
+        let contents = credentials::missing(self.tenant, &credentials::Contents::new(), signing)?;
         body["data"] = credentials::data(&contents);
         match self.create(&object.key, &body).await {
             Err(kube::Error::Api(status)) if status.code == 409 => self.apply(&object).await,
@@ -145,7 +145,7 @@ impl Writer<'_> {
     async fn complete_credentials(&self, key: &Key, signing: Algorithm) -> Result<(), Error> {
         let found = self.api(key).get(&key.name).await.map_err(|error| Error::api(key, "get", error))?;
         let contents = credentials::contents(found.data.get("data"));
-        let added = credentials::missing(&contents, signing)?;
+        let added = credentials::missing(self.tenant, &contents, signing)?;
         let patch = json!({
             // Not if somebody else has changed it in the meantime.
             "metadata": { "resourceVersion": found.metadata.resource_version },

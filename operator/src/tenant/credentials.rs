@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::{rand::SystemRandom, signature::Ed25519KeyPair};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use keystead_route::{Algorithm, SecretText, SigningKey};
+use keystead_route::{ADMIN_KEY_ID, Algorithm, ApiKeyText, SecretText, SigningKey, TenantName, hex};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-
-use crate::hex::hex;
 
 const GATEWAY_PASSWORD: &str = "gateway-password";
 pub const WORKER_PASSWORD: &str = "worker-password";
 pub const MONITOR_PASSWORD: &str = "monitor-password";
+const ADMIN_API_KEY: &str = "admin-api-key";
 const SIGNING_EDDSA: &str = "signing-eddsa.pem";
 const SIGNING_HS256: &str = "signing-hs256";
 
@@ -26,6 +25,8 @@ pub struct Credentials {
     pub keys: Vec<SigningKey>,
     /// Of the key that signs.
     pub active_key: String,
+    /// Of the API key with which the tenant's owner begins.
+    pub admin_key_sha256: String,
 }
 
 /// Why no secret could be made.
@@ -53,18 +54,31 @@ pub fn read(contents: &Contents, signing: Algorithm) -> Option<Credentials> {
         monitor_password: text(MONITOR_PASSWORD)?,
         keys,
         active_key,
+        admin_key_sha256: ApiKeyText::parse(contents.get(ADMIN_API_KEY)?)?.hash(),
     })
 }
 
 /// Whether everything that `signing` needs is there.
 pub fn is_complete(contents: &Contents, signing: Algorithm) -> bool {
-    wanted(signing).iter().all(|name| contents.get(*name).is_some_and(|it| !it.is_empty()))
+    wanted(signing).iter().all(|name| is_there(contents, name))
+}
+
+/// An API key that is none would keep the tenant without any: it counts as missing.
+fn is_there(contents: &Contents, name: &str) -> bool {
+    contents
+        .get(name)
+        .is_some_and(|text| !text.is_empty() && (name != ADMIN_API_KEY || ApiKeyText::parse(text).is_some()))
 }
 
 /// Makes what is missing, and nothing else.
-pub fn missing(contents: &Contents, signing: Algorithm) -> Result<Contents, NoRandomness> {
-    let absent = |name: &&'static str| contents.get(*name).is_none_or(String::is_empty);
-    wanted(signing).into_iter().filter(absent).map(|name| Ok((name.to_owned(), generate(name)?))).collect()
+pub fn missing(
+    tenant: &TenantName,
+    contents: &Contents,
+    signing: Algorithm,
+) -> Result<Contents, NoRandomness> {
+    let absent = |name: &&'static str| !is_there(contents, name);
+    let made = |name: &str| Ok((name.to_owned(), generate(tenant, name)?));
+    wanted(signing).into_iter().filter(absent).map(made).collect()
 }
 
 /// Takes the contents out of a Secret's `data`. Bytes that are no text are left out, and so are made anew.
@@ -83,16 +97,17 @@ pub fn data(contents: &Contents) -> Value {
     contents.iter().map(|(name, text)| (name.clone(), Value::String(STANDARD.encode(text)))).collect()
 }
 
-fn wanted(signing: Algorithm) -> [&'static str; 4] {
+fn wanted(signing: Algorithm) -> [&'static str; 5] {
     let key = match signing {
         Algorithm::EdDSA => SIGNING_EDDSA,
         Algorithm::HS256 => SIGNING_HS256,
     };
-    [GATEWAY_PASSWORD, WORKER_PASSWORD, MONITOR_PASSWORD, key]
+    [GATEWAY_PASSWORD, WORKER_PASSWORD, MONITOR_PASSWORD, ADMIN_API_KEY, key]
 }
 
-fn generate(name: &str) -> Result<String, NoRandomness> {
+fn generate(tenant: &TenantName, name: &str) -> Result<String, NoRandomness> {
     match name {
+        ADMIN_API_KEY => Ok(ApiKeyText::make(tenant, ADMIN_KEY_ID, random()?).0.into()),
         SIGNING_EDDSA => {
             let key = Ed25519KeyPair::generate().map_err(|_| NoRandomness)?;
             let der = key.to_pkcs8v1().map_err(|_| NoRandomness)?;
@@ -121,13 +136,17 @@ fn key_id(secret: &str) -> String {
 mod tests {
     use super::*;
 
+    fn made(contents: &Contents, signing: Algorithm) -> Contents {
+        missing(&"shop".parse().unwrap(), contents, signing).unwrap()
+    }
+
     #[test]
     fn what_is_missing_is_made_and_what_is_there_stays() {
-        let mut contents = missing(&Contents::new(), Algorithm::EdDSA).unwrap();
+        let mut contents = made(&Contents::new(), Algorithm::EdDSA);
         assert!(is_complete(&contents, Algorithm::EdDSA));
         let before = read(&contents, Algorithm::EdDSA).unwrap();
 
-        let added = missing(&contents, Algorithm::HS256).unwrap();
+        let added = made(&contents, Algorithm::HS256);
         assert_eq!(added.keys().collect::<Vec<_>>(), [SIGNING_HS256]);
         contents.extend(added);
         let after = read(&contents, Algorithm::HS256).unwrap();
@@ -139,7 +158,7 @@ mod tests {
 
     #[test]
     fn no_two_tenants_share_a_secret_or_a_key_id() {
-        let [one, other] = [(); 2].map(|()| missing(&Contents::new(), Algorithm::EdDSA).unwrap());
+        let [one, other] = [(); 2].map(|()| made(&Contents::new(), Algorithm::EdDSA));
         for (name, text) in &one {
             assert_ne!(text, &other[name], "{name}");
         }
@@ -149,21 +168,33 @@ mod tests {
 
     #[test]
     fn secrets_are_long_enough() {
-        let contents = missing(&Contents::new(), Algorithm::HS256).unwrap();
+        let contents = made(&Contents::new(), Algorithm::HS256);
         assert!(STANDARD.decode(&contents[SIGNING_HS256]).unwrap().len() >= 32);
         assert_eq!(contents[GATEWAY_PASSWORD].len(), 64);
     }
 
     #[test]
+    fn the_admins_api_key_is_the_tenants_and_is_known_by_its_hash() {
+        let mut contents = made(&Contents::new(), Algorithm::EdDSA);
+        let text = contents[ADMIN_API_KEY].clone();
+        let key = ApiKeyText::parse(&text).unwrap();
+        assert_eq!((key.tenant, key.id), ("shop", ADMIN_KEY_ID));
+        let hash = read(&contents, Algorithm::EdDSA).unwrap().admin_key_sha256;
+        assert!(key.has_hash(&hash));
+        contents.insert(ADMIN_API_KEY.into(), "by hand".into());
+        assert_eq!(made(&contents, Algorithm::EdDSA).keys().collect::<Vec<_>>(), [ADMIN_API_KEY]);
+    }
+
+    #[test]
     fn the_ed25519_key_is_pkcs8_that_signs() {
-        let pem = generate(SIGNING_EDDSA).unwrap();
+        let pem = generate(&"shop".parse().unwrap(), SIGNING_EDDSA).unwrap();
         let der = STANDARD.decode(pem.lines().nth(1).unwrap()).unwrap();
         assert!(Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).is_ok());
     }
 
     #[test]
     fn data_survives_the_way_through_the_secret() {
-        let contents = missing(&Contents::new(), Algorithm::EdDSA).unwrap();
+        let contents = made(&Contents::new(), Algorithm::EdDSA);
         assert_eq!(super::contents(Some(&data(&contents))), contents);
     }
 }

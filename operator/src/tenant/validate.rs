@@ -10,7 +10,9 @@ use keystead_crds::{
     AppendOnly, DeletionPolicy, EvictionPolicy, InvalidQuantity, InvalidSetting, NetworkSpec, Profile,
     Resources, ScheduleSpec, Tenant, TenantSpec, Topology, bytes, canonical, check_setting,
 };
-use keystead_route::{Algorithm, InvalidCron, InvalidTenantName, Limits, Schedule, SignUp, TenantName};
+use keystead_route::{
+    Algorithm, Cache, InvalidCron, InvalidTenantName, Limits, Schedule, SignUp, TenantName,
+};
 
 use super::names;
 use crate::settings::Settings;
@@ -29,6 +31,7 @@ pub struct ValidTenant {
     pub redis: ValidRedis,
     pub limits: Limits,
     pub auth: ValidAuth,
+    pub cache: Option<Cache>,
     pub worker: ValidWorker,
     pub network: NetworkSpec,
 }
@@ -184,6 +187,9 @@ pub fn validate(
             refresh_token_ttl: duration("auth.refreshTokenTtl", &spec.auth.refresh_token_ttl)?,
             signing: spec.auth.signing.into(),
         },
+        cache: (spec.cache.enabled)
+            .then(|| Ok::<_, Invalid>(Cache { max_bytes: in_range("cache.maxBytes", spec.cache.max_bytes)? }))
+            .transpose()?,
         worker: worker(spec, settings)?,
         network: spec.network.clone(),
     })

@@ -161,7 +161,9 @@ fn route(redis_port: u16) -> Result<Route> {
                 secret: "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into(),
             }],
             active_key: "k1".into(),
+            admin_key_sha256: None,
         },
+        cache: None,
     })
 }
 

@@ -140,7 +140,7 @@ fn credentials(tenant: &ValidTenant, folder: &Path) -> Result<Credentials> {
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
     let signing = tenant.auth.signing;
-    let missing = credentials::missing(&contents, signing)?;
+    let missing = credentials::missing(&tenant.name, &contents, signing)?;
     if !missing.is_empty() {
         contents.extend(missing);
         fs::write(&path, serde_json::to_vec(&contents)?)?;

@@ -7,19 +7,31 @@ use axum::{
 use serde_json::json;
 
 use crate::{
-    auth::Caller,
+    auth::{Caller, Principal},
     problem::{Code, Problem},
 };
 
 pub(crate) async fn me(caller: Caller) -> Result<Response, Problem> {
-    let account = caller.tenant.accounts().find(&caller.claims.sub).await?;
+    let scopes = caller.principal.scopes().words();
+    let Principal::User(user) = &caller.principal else {
+        // An API key is nobody's account; it would not have come here were it not active.
+        return Ok(Json(json!({
+            "username": caller.principal.name(),
+            "email": null,
+            "tenant_id": caller.tenant.name(),
+            "is_active": true,
+            "scopes": scopes,
+        }))
+        .into_response());
+    };
+    let account = caller.tenant.accounts().find(&user.name).await?;
     let account = account.ok_or_else(|| Problem::new(Code::InvalidToken, "the account is gone"))?;
     Ok(Json(json!({
         "username": account.username,
         "email": account.email,
         "tenant_id": caller.tenant.name(),
         "is_active": account.is_active,
-        "scopes": caller.claims.scope.split(' ').collect::<Vec<_>>(),
+        "scopes": scopes,
     }))
     .into_response())
 }

@@ -1,5 +1,6 @@
 //! Accounts and tokens.
 
+mod api_keys;
 mod login;
 mod me;
 mod refresh;
@@ -12,16 +13,19 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use keystead_kv::accounts::Account;
+use keystead_kv::accounts::{Account, family_of_refresh};
 use serde::Serialize;
 
 use crate::{
     Gateway,
-    auth::mint,
+    auth::{Scope, Session, mint},
     problem::{Code, Problem},
     tenants::Tenant,
 };
 
+pub(super) use api_keys::{
+    create as create_api_key, list as list_api_keys, revoke as revoke_api_key, rotate as rotate_api_key,
+};
 pub(super) use login::login;
 pub(super) use me::me;
 pub(super) use refresh::{logout, refresh};
@@ -41,9 +45,9 @@ struct Tokens {
 impl Tokens {
     /// A first pair for an account.
     async fn issue(tenant: &Tenant, account: &Account) -> Result<Self, Problem> {
-        let access_token = mint(tenant, &account.username, &account.scopes)?;
         let life = refresh_life(tenant);
         let refresh_token = tenant.accounts().issue_refresh(tenant.name(), &account.username, life).await?;
+        let access_token = access_token(tenant, account, refresh_token.expose())?;
         Ok(Self::new(tenant, access_token, refresh_token.expose()))
     }
 
@@ -63,6 +67,24 @@ impl IntoResponse for Tokens {
     fn into_response(self) -> Response {
         ([(header::CACHE_CONTROL, "no-store")], Json(self)).into_response()
     }
+}
+
+/// An access token that names the session of the refresh token.
+fn access_token(tenant: &Tenant, account: &Account, refresh_token: &str) -> Result<String, Problem> {
+    let family = family_of_refresh(refresh_token);
+    mint(tenant, Session { username: &account.username, scopes: &account.scopes, family })
+}
+
+/// At least one, and each of them known.
+fn check_scopes(scopes: &[String]) -> Result<(), Problem> {
+    if let Some(unknown) = scopes.iter().find(|word| Scope::parse(word).is_none()) {
+        let detail = format!("scopes: there is no {unknown:?}; choose from {}", Scope::words());
+        return Err(Problem::new(Code::Invalid, detail));
+    }
+    if scopes.is_empty() {
+        return Err(Problem::new(Code::Invalid, format!("scopes: at least one of {}", Scope::words())));
+    }
+    Ok(())
 }
 
 fn refresh_life(tenant: &Tenant) -> Duration {

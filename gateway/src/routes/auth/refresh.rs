@@ -7,13 +7,13 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use keystead_kv::accounts::{Rotated, tenant_of_refresh};
+use keystead_kv::accounts::{Rotated, family_of_refresh, tenant_of_refresh};
 use serde::Deserialize;
 
-use super::{Tokens, refresh_life};
+use super::{Tokens, access_token, refresh_life};
 use crate::{
     Gateway,
-    auth::{Caller, mint, path_tenant},
+    auth::{Caller, Principal, path_tenant},
     problem::{Code, Problem},
     routes::body,
 };
@@ -45,7 +45,7 @@ pub(crate) async fn refresh(
             // What the account may do now counts, not what it could when it logged in.
             let account =
                 accounts.find(&username).await?.filter(|account| account.is_active).ok_or_else(invalid)?;
-            let access_token = mint(&tenant, &account.username, &account.scopes)?;
+            let access_token = access_token(&tenant, &account, successor.expose())?;
             Ok(Tokens::new(&tenant, access_token, successor.expose()).into_response())
         }
         Rotated::Reused => {
@@ -56,12 +56,26 @@ pub(crate) async fn refresh(
     }
 }
 
-/// Ends the family of the refresh token in the body. An access token lives on until it expires.
+/// Ends the session of the access token, and that of a refresh token in the body: no further tokens come of them. An access
+/// token lives on until it expires.
 pub(crate) async fn logout(caller: Caller, request: Request) -> Result<Response, Problem> {
     let (parts, content) = request.into_parts();
-    let token = body::json::<Refresh>(&parts.headers, content).await?.refresh_token;
-    if tenant_of_refresh(&token).as_ref() == Some(caller.tenant.name()) {
-        caller.tenant.accounts().revoke_refresh(&token).await?;
+    let bytes = body::read(&parts.headers, content, body::SMALL).await?;
+    let accounts = caller.tenant.accounts();
+    if !bytes.is_empty() {
+        body::needs_json(&parts.headers)?;
+        let refresh: Refresh = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
+        let token = refresh.refresh_token;
+        if tenant_of_refresh(&token).as_ref() == Some(caller.tenant.name())
+            && let Some(family) = family_of_refresh(&token)
+        {
+            accounts.revoke_family(family).await?;
+        }
+    }
+    if let Principal::User(user) = &caller.principal
+        && let Some(family) = &user.session
+    {
+        accounts.revoke_family(family).await?;
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::{FromRequestParts as _, Request, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -11,12 +11,13 @@ use keystead_kv::accounts::{Account, Created};
 use keystead_route::SignUp;
 use serde::Deserialize;
 
-use super::{Tokens, named_tenant};
+use super::{Tokens, check_scopes, named_tenant};
 use crate::{
     Gateway,
-    auth::{Scope, path_tenant},
+    auth::{Caller, Scope, has_credential, path_tenant},
     problem::{Code, Problem},
     routes::body,
+    tenants::Tenant,
 };
 
 #[derive(Deserialize)]
@@ -26,30 +27,43 @@ struct Registration {
     email: String,
     password: String,
     tenant: Option<String>,
+    /// Only an admin may say.
+    scopes: Option<Vec<String>>,
 }
 
 pub(crate) async fn register(
     State(gateway): State<Arc<Gateway>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, content) = request.into_parts();
-    let path = path_tenant(&parts);
+    let (mut parts, content) = request.into_parts();
+    // Who shows a credential acts with it; nobody needs one where sign-up is open.
+    let caller = if has_credential(&parts.headers) {
+        Some(Caller::from_request_parts(&mut parts, &gateway).await?)
+    } else {
+        None
+    };
     let registration: Registration = body::json(&parts.headers, content).await?;
-    let tenant = named_tenant(&gateway, path, registration.tenant.as_deref())?;
-    let _in_flight = tenant.enter(&parts.extensions)?;
-    if tenant.route().auth.sign_up != SignUp::Open {
+    let tenant = match &caller {
+        Some(caller) => of_caller(caller, registration.tenant.as_deref())?,
+        None => named_tenant(&gateway, path_tenant(&parts), registration.tenant.as_deref())?,
+    };
+    // A caller is counted already.
+    let _in_flight = if caller.is_none() { Some(tenant.enter(&parts.extensions)?) } else { None };
+    let by_admin = caller.is_some_and(|caller| caller.needs(Scope::Admin).is_ok());
+    if tenant.route().auth.sign_up != SignUp::Open && !by_admin {
         return Err(Problem::new(
             Code::SignUpClosed,
-            "the tenant's spec.auth.signUp is Closed: ask its owner",
+            "the tenant's spec.auth.signUp is Closed: an admin of the tenant makes accounts",
         ));
     }
+    let scopes = scopes(registration.scopes, by_admin)?;
     check_username(&registration.username)?;
     check_email(&registration.email)?;
     let account = Account {
         username: registration.username,
         email: registration.email,
         password_hash: gateway.passwords.hash(registration.password).await?,
-        scopes: Scope::ALL.iter().map(|scope| scope.word().to_owned()).collect(),
+        scopes,
         is_active: true,
     };
     let taken = |what| Err(Problem::new(Code::AccountExists, format!("the {what} is taken")));
@@ -60,6 +74,29 @@ pub(crate) async fn register(
     }
     let tokens = Tokens::issue(&tenant, &account).await?;
     Ok((StatusCode::CREATED, tokens).into_response())
+}
+
+fn of_caller(caller: &Caller, named: Option<&str>) -> Result<Arc<Tenant>, Problem> {
+    if named.is_some_and(|named| named != caller.tenant.name().as_str()) {
+        return Err(Problem::new(
+            Code::WrongTenant,
+            "the field `tenant` names another tenant than the credential",
+        ));
+    }
+    Ok(caller.tenant.clone())
+}
+
+fn scopes(asked: Option<Vec<String>>, by_admin: bool) -> Result<Vec<String>, Problem> {
+    match asked {
+        None => Ok(Scope::OF_USERS.iter().map(|scope| scope.word().to_owned()).collect()),
+        Some(_) if !by_admin => {
+            Err(Problem::new(Code::MissingScope, "only a credential with the scope admin may set `scopes`"))
+        }
+        Some(scopes) => {
+            check_scopes(&scopes)?;
+            Ok(scopes)
+        }
+    }
 }
 
 fn check_username(username: &str) -> Result<(), Problem> {

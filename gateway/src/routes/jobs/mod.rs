@@ -8,12 +8,14 @@ use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::request::Parts,
 };
-use jiff::Timestamp;
 use keystead_kv::queue::{Changed, Job};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::problem::{Code, Problem};
+use crate::{
+    problem::{Code, Problem},
+    routes::time,
+};
 
 pub(super) use change::{cancel, retry};
 pub(super) use create::create;
@@ -53,12 +55,6 @@ fn job_json(job: &Job) -> Value {
         "error": job.error,
         "result": job.result,
     })
-}
-
-/// RFC 3339 in UTC, to the millisecond.
-fn time(milliseconds: Option<u64>) -> Option<String> {
-    let time = Timestamp::from_millisecond(i64::try_from(milliseconds?).ok()?).ok()?;
-    Some(format!("{time:.3}"))
 }
 
 fn changed(changed: Changed, wrong_state: &'static str) -> Result<(), Problem> {

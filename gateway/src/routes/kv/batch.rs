@@ -114,6 +114,7 @@ pub(crate) async fn batch(caller: Caller, headers: HeaderMap, content: Body) -> 
 fn operation(caller: &Caller, item: Item<'_>) -> Result<Operation, Problem> {
     let key = item.key.into_owned();
     check_key(&key, caller.tenant.route().limits.max_key_bytes)?;
+    caller.principal.may_use(&key)?;
     if item.op == Kind::Put {
         let value = item.value.ok_or_else(|| Problem::new(Code::Invalid, "a put needs the field `value`"))?;
         let tags = item.tags.unwrap_or_default();

@@ -21,6 +21,7 @@ pub(crate) async fn create(caller: Caller, headers: HeaderMap, content: Body) ->
     let mut fields: Fields = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
     let key = fields.key.take().ok_or_else(|| Problem::new(Code::Invalid, "the field `key` is missing"))?;
     check_key(&key, caller.tenant.route().limits.max_key_bytes)?;
+    caller.principal.may_use(&key)?;
     let put = json_put(&caller, fields)?;
     let keyed = Keyed { caller, key };
     match store(&keyed, &put, &Condition::Absent).await? {

@@ -93,6 +93,7 @@ impl Parameters {
 pub(crate) async fn list(caller: Caller, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
     let parameters = Parameters::of(query.as_deref().unwrap_or(""))?;
+    caller.principal.may_use(&parameters.prefix)?;
     let size = parameters.size.unwrap_or(DEFAULT_PAGE_SIZE);
     let by_page = parameters.after.is_none() && !parameters.values;
     let page = parameters.page.unwrap_or(1);
@@ -140,6 +141,7 @@ fn push_items<T>(json: &mut String, items: &[(String, T)], push: impl Fn(&mut St
 
 pub(crate) async fn count(caller: Caller) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
+    caller.principal.may_use("")?;
     let count = caller.tenant.store().count().await;
     let count = counted(&caller, OperationKind::Count, count)?;
     Ok(Json(json!({"count": count})).into_response())

@@ -62,6 +62,7 @@ impl FromRequestParts<Arc<Gateway>> for Keyed {
         let key =
             named.or_else(|| parts.uri.path().rsplit('/').next().map(str::to_owned)).unwrap_or_default();
         check_key(&key, caller.tenant.route().limits.max_key_bytes)?;
+        caller.principal.may_use(&key)?;
         Ok(Self { caller, key })
     }
 }

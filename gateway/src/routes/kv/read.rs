@@ -17,8 +17,12 @@ use crate::{
 
 pub(crate) async fn read(keyed: Keyed, headers: HeaderMap) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
-    let entry = keyed.caller.tenant.store().get(&keyed.key).await;
-    let entry = counted(&keyed.caller, OperationKind::Get, entry)?.ok_or_else(not_found)?;
+    let read = keyed.caller.tenant.store().read(&keyed.key).await;
+    let read = counted(&keyed.caller, OperationKind::Get, read)?;
+    if let Some(was_cached) = read.was_cached {
+        keyed.caller.tenant.operations.count_cache(was_cached);
+    }
+    let entry = read.entry.ok_or_else(not_found)?;
     let etag = etag(entry.metadata.entity_tag());
     let unchanged = match Tags::of(&headers, &header::IF_NONE_MATCH) {
         None => false,
@@ -39,7 +43,7 @@ pub(crate) async fn read(keyed: Keyed, headers: HeaderMap) -> Result<Response, P
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox")),
         ];
-        return Ok((of_both, of_bytes, Body::from(entry.value)).into_response());
+        return Ok((of_both, of_bytes, Body::from(entry.value.clone())).into_response());
     }
     let of_json = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON))];
     Ok((of_both, of_json, entry_json(&keyed.key, &entry)).into_response())

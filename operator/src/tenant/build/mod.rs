@@ -14,7 +14,7 @@ mod service_account;
 mod stateful_set;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use keystead_route::TenantName;
+use keystead_route::{TenantName, hex};
 use kube::Resource;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use super::{
     names,
     validate::{Storage, ValidTenant},
 };
-use crate::{cache::Key, hex::hex, kinds::Kind, settings::Settings};
+use crate::{cache::Key, kinds::Kind, settings::Settings};
 
 pub use namespace::TENANT_ANNOTATION;
 

@@ -34,7 +34,9 @@ pub(super) fn build(
             refresh_token_ttl_seconds: tenant.auth.refresh_token_ttl.as_secs(),
             keys: credentials.keys.clone(),
             active_key: credentials.active_key.clone(),
+            admin_key_sha256: Some(credentials.admin_key_sha256.clone()),
         },
+        cache: tenant.cache.clone(),
     };
     let mut metadata = owned(tenant, &settings.gateway_namespace, &secret_name(&tenant.name), None);
     metadata.labels.get_or_insert_default().insert(ROUTE_LABEL.into(), "true".into());

@@ -2,12 +2,11 @@
 //! Redis with their passwords as hashes.
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use keystead_route::SecretText;
+use keystead_route::{SecretText, hex};
 use sha2::{Digest, Sha256};
 
 use super::{Object, object, owned, unowned};
 use crate::{
-    hex::hex,
     kinds::Kind,
     tenant::{credentials::Credentials, names, validate::ValidTenant},
 };
@@ -16,8 +15,9 @@ use crate::{
 pub(super) const USERS_FILE: &str = "users.acl";
 
 /// What each user may do: the same as `keystead_kv::acl`, which says why; a test holds the two together.
-pub(super) const GATEWAY_RULES: &str = "~kv:* ~auth:* ~jobs:* &jobs:* -@all +hello +ping +evalsha +script|load \
-+get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hincrby +expire +pexpire +pexpireat +pttl +time \
+pub(super) const GATEWAY_RULES: &str = "~kv:* ~auth:* ~jobs:* &jobs:* -@all +hello +ping +client|id +client|tracking +client|caching \
++evalsha +script|load \
++get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hvals +hlen +hincrby +expire +pexpire +pexpireat +pttl +time \
 +persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +info";
 pub(super) const WORKER_RULES: &str = "~kv:* ~jobs:* &jobs:* -@all +hello +ping +evalsha +script|load \
 +get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hincrby +expire +pexpire +pexpireat +pttl +time \

@@ -86,13 +86,14 @@ impl World {
             Step::CreateCredentials { object, signing } => {
                 assert!(!self.objects.contains_key(&object.key), "credentials are never made twice");
                 let mut body = object.body;
-                body["data"] = data(&missing(&credentials::Contents::new(), signing).unwrap());
+                body["data"] =
+                    data(&missing(&"shop".parse().unwrap(), &credentials::Contents::new(), signing).unwrap());
                 self.put(Kind::Secret, body);
             }
             Step::CompleteCredentials { key, signing } => {
                 let mut body = self.objects[&key].body.clone();
                 let mut contents = credentials::contents(body.get("data"));
-                contents.extend(missing(&contents, signing).unwrap());
+                contents.extend(missing(&"shop".parse().unwrap(), &contents, signing).unwrap());
                 body["data"] = data(&contents);
                 self.put(Kind::Secret, body);
             }

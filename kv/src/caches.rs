@@ -1,0 +1,115 @@
+//! What is kept of a tenant's Redis in this process, and the watch over it.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{PushInfo, PushKind, Value, aio::ConnectionManager};
+
+use crate::{api_keys::ApiKey, entry::Entry, tracked::Tracked};
+
+/// Room for API keys, in bytes.
+const API_KEY_BYTES: u64 = 256 * 1024;
+/// How often Redis is asked whether the connection on which it tells of changes still stands. A network that swallows
+/// everything is noticed after this and the connection's time-out; until then what is kept can be that old.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// What was not asked for so many times of the watch is dropped, and the watch with it.
+const IDLE_ROUNDS: u32 = 60;
+
+/// The caches of one connection.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    /// Only where the tenant wants it.
+    pub(crate) entries: Option<Tracked<Entry>>,
+    pub(crate) api_keys: Tracked<ApiKey>,
+    is_watched: AtomicBool,
+}
+
+impl Caches {
+    pub(crate) fn new(entry_bytes: u64) -> Self {
+        Self {
+            entries: (entry_bytes > 0).then(|| Tracked::new(entry_bytes, 1024)),
+            api_keys: Tracked::new(API_KEY_BYTES, 1024),
+            is_watched: AtomicBool::new(false),
+        }
+    }
+
+    /// What Redis tells by itself.
+    pub(crate) fn on_push(&self, push: &PushInfo) {
+        match push.kind {
+            PushKind::Disconnection => self.clear(),
+            PushKind::Invalidate => match &push.data[..] {
+                [Value::Array(names)] => names.iter().for_each(|name| self.forget(name)),
+                // All of them: FLUSHALL, or a table of Redis that is full.
+                _ => self.clear(),
+            },
+            _ => {}
+        }
+    }
+
+    fn forget(&self, name: &Value) {
+        match name {
+            Value::BulkString(name) if name.starts_with(b"kv:") => {
+                if let Some(entries) = &self.entries {
+                    entries.forget(name);
+                }
+            }
+            // All API keys are in one hash.
+            _ => self.api_keys.clear(),
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(entries) = &self.entries {
+            entries.clear();
+        }
+        self.api_keys.clear();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.as_ref().is_none_or(Tracked::is_empty) && self.api_keys.is_empty()
+    }
+
+    fn take_used(&self) -> bool {
+        let entries = self.entries.as_ref().is_some_and(Tracked::take_used);
+        self.api_keys.take_used() || entries
+    }
+
+    /// Begins a watch, unless there is one.
+    pub(crate) fn watch(caches: &Arc<Self>, manager: &ConnectionManager) {
+        if !caches.is_watched.swap(true, Ordering::AcqRel) {
+            tokio::spawn(watch(Arc::downgrade(caches), manager.clone()));
+        }
+    }
+}
+
+/// Ends when nothing is kept or used any more.
+async fn watch(caches: Weak<Caches>, mut manager: ConnectionManager) {
+    let mut last: Option<i64> = None;
+    let mut idle = 0;
+    loop {
+        let id = redis::cmd("CLIENT").arg("ID").query_async::<i64>(&mut manager).await.ok();
+        let Some(caches) = caches.upgrade() else { return };
+        if id.is_none() || last.is_some_and(|last| id != Some(last)) {
+            caches.clear();
+        }
+        last = id;
+        idle = if caches.take_used() { 0 } else { idle + 1 };
+        if idle >= IDLE_ROUNDS {
+            caches.clear();
+        }
+        if caches.is_empty() {
+            caches.is_watched.store(false, Ordering::Release);
+            // Something may have come in between.
+            if caches.is_empty() || caches.is_watched.swap(true, Ordering::AcqRel) {
+                return;
+            }
+        }
+        drop(caches);
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}

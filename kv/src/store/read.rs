@@ -1,0 +1,74 @@
+//! Reads of one entry, from what is kept in this process where the tenant wants that.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use redis::cmd;
+
+use super::{Store, entry};
+use crate::{
+    entry::Entry,
+    error::Error,
+    tracked::{Found, Weigh},
+};
+
+/// An entry, and where it was found.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub entry: Option<Arc<Entry>>,
+    /// Whether it was kept here; none: this tenant's entries are not kept.
+    pub was_cached: Option<bool>,
+}
+
+impl Weigh for Entry {
+    fn weight(&self) -> usize {
+        let tags = self.metadata.tags.iter().map(|(name, value)| name.len() + value.len() + 64);
+        128 + self.value.len() + self.metadata.content_type.len() + tags.sum::<usize>()
+    }
+}
+
+impl Store {
+    /// Reads an entry. With a cache, another process' write is seen as soon as Redis has told of it; one of this process
+    /// at once.
+    pub async fn read(&self, key: &str) -> Result<Read, Error> {
+        let Some(cache) = &self.connection.caches().entries else {
+            let entry = self.get(key).await?.map(Arc::new);
+            return Ok(Read { entry, was_cached: None });
+        };
+        let name = entry(key);
+        let place = match cache.find(name.as_bytes()) {
+            Found::Known(entry) if is_live(&entry) => {
+                return Ok(Read { entry: Some(entry), was_cached: Some(true) });
+            }
+            Found::Known(_) => {
+                cache.forget(name.as_bytes());
+                None
+            }
+            Found::Reserved(place) => Some(place),
+        };
+        let (bytes, is_tracked): (Option<Vec<u8>>, bool) =
+            self.connection.read_tracked(cmd("GET").arg(&name)).await?;
+        let entry = bytes.map(|bytes| Entry::decode(&bytes.into())).transpose()?.map(Arc::new);
+        if let (Some(entry), Some(place), true) = (&entry, place, is_tracked) {
+            place.fill(entry.clone());
+            self.connection.watch_caches();
+        }
+        Ok(Read { entry, was_cached: Some(false) })
+    }
+
+    /// A write of ours has come back: what is kept of the key is old, whatever came of it.
+    pub(super) fn changed(&self, key: &str) {
+        if let Some(cache) = &self.connection.caches().entries {
+            cache.forget(entry(key).as_bytes());
+        }
+    }
+}
+
+/// By this machine's clock; Redis tells of the expiry by its own.
+fn is_live(entry: &Entry) -> bool {
+    let Some(expires) = entry.metadata.expires else { return true };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    now.as_millis() < u128::from(expires)
+}
