@@ -6,6 +6,7 @@ mod auth;
 pub mod config;
 mod finish;
 mod http_text;
+mod idempotency;
 mod merge_patch;
 mod problem;
 mod routes;

@@ -64,11 +64,13 @@ codes! {
     NotANumber = CONFLICT "not_a_number" "The value is not a whole number";
     NumberTooLarge = CONFLICT "number_too_large" "The number would be too large";
     NotJson = CONFLICT "not_json" "The value is not JSON";
+    IdempotencyUnknown = CONFLICT "idempotency_unknown" "What came of the first request is not known";
     JobState = CONFLICT "job_state" "The job is not in a state for this";
     ConditionFailed = PRECONDITION_FAILED "condition_failed" "The condition does not hold";
     TooLarge = PAYLOAD_TOO_LARGE "too_large" "The value is too large";
     WrongContentType = UNSUPPORTED_MEDIA_TYPE "wrong_content_type" "The content type is not supported";
     Invalid = UNPROCESSABLE_ENTITY "invalid" "A field is not valid";
+    IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency_key_reused" "The key was used for another request";
     WeakPassword = UNPROCESSABLE_ENTITY "weak_password" "The password is too weak";
     TooManyAttempts = TOO_MANY_REQUESTS "too_many_attempts" "Too many attempts to log in";
     RateLimited = TOO_MANY_REQUESTS "rate_limited" "The tenant's rate is exceeded";
@@ -89,6 +91,11 @@ impl Problem {
 
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// Whether it is certain that the request has changed nothing.
+    pub(crate) fn leaves_all_as_it_was(&self) -> bool {
+        !matches!(self.code, Code::OutcomeUnknown | Code::DeadlineExceeded | Code::Internal)
     }
 
     /// What one of a batch says of its error.

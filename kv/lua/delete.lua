@@ -15,4 +15,5 @@ end
 if not holds then return {0, exists and 1 or 0} end
 redis.call('DEL', KEYS[1])
 forget(ARGV[1], KEYS[2], KEYS[3], KEYS[4], ARGV[3])
+tell(KEYS[2], 'delete', ARGV[1], 0)
 return {1}

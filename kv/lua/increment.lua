@@ -24,4 +24,5 @@ entry.value = string.format('%.0f', sum)
 entry.version = entry.version + 1
 entry.updated = math.max(now_us, entry.updated + 1)
 save(KEYS, ARGV[1], entry)
+tell(KEYS[2], 'put', ARGV[1], entry.version)
 return {1, is_new and 1 or 0, entry.version, entry.created, entry.updated, entry.expires, sum}

@@ -51,4 +51,5 @@ end
 save(KEYS, user_key, {
   version = version, created = created, updated = updated, expires = expires, meta = ARGV[4], value = ARGV[5],
 })
+tell(index, 'put', user_key, version)
 return {1, exists and 0 or 1, version, created, updated, expires}

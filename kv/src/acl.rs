@@ -6,12 +6,12 @@
 pub const GATEWAY: &str = "~kv:* ~auth:* ~jobs:* &jobs:* -@all +hello +ping +client|id +client|tracking +client|caching \
 +evalsha +script|load \
 +get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hvals +hlen +hincrby +expire +pexpire +pexpireat +pttl +time \
-+persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +info";
++persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +xadd +xlen +xrange +xrevrange +publish +info";
 
 /// The worker: entries and the queue, never accounts.
 pub const WORKER: &str = "~kv:* ~jobs:* &jobs:* -@all +hello +ping +evalsha +script|load \
 +get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hincrby +expire +pexpire +pexpireat +pttl +time \
-+persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +subscribe +unsubscribe +info";
++persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +xadd +publish +subscribe +unsubscribe +info";
 
 /// Probes and figures: no key at all.
 pub const MONITOR: &str = "resetkeys resetchannels -@all +ping +info";

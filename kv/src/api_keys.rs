@@ -74,7 +74,7 @@ impl ApiKey {
     /// Whether the secret is one of this key's, and neither it nor the key has expired.
     pub fn accepts(&self, presented: &ApiKeyText<'_>) -> bool {
         let now = now();
-        self.expires_at.is_none_or(|at| now < at)
+        !self.has_expired()
             && self
                 .secrets
                 .iter()
@@ -83,6 +83,10 @@ impl ApiKey {
                     let is_live = known.until.is_none_or(|until| now < until);
                     (presented.has_hash(&known.sha256) && is_live) || found
                 })
+    }
+
+    pub fn has_expired(&self) -> bool {
+        self.expires_at.is_some_and(|at| at <= now())
     }
 
     /// When the last secret but the newest ends, in milliseconds since 1970.

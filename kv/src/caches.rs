@@ -9,8 +9,9 @@ use std::{
 };
 
 use redis::{PushInfo, PushKind, Value, aio::ConnectionManager};
+use tokio::sync::Notify;
 
-use crate::{api_keys::ApiKey, entry::Entry, tracked::Tracked};
+use crate::{api_keys::ApiKey, entry::Entry, feed::FEED, tracked::Tracked};
 
 /// Room for API keys, in bytes.
 const API_KEY_BYTES: u64 = 256 * 1024;
@@ -26,6 +27,8 @@ pub(crate) struct Caches {
     /// Only where the tenant wants it.
     pub(crate) entries: Option<Tracked<Entry>>,
     pub(crate) api_keys: Tracked<ApiKey>,
+    /// The change feed has got longer, or nobody would tell.
+    pub(crate) feed_changed: Arc<Notify>,
     is_watched: AtomicBool,
 }
 
@@ -34,6 +37,7 @@ impl Caches {
         Self {
             entries: (entry_bytes > 0).then(|| Tracked::new(entry_bytes, 1024)),
             api_keys: Tracked::new(API_KEY_BYTES, 1024),
+            feed_changed: Arc::default(),
             is_watched: AtomicBool::new(false),
         }
     }
@@ -53,6 +57,7 @@ impl Caches {
 
     fn forget(&self, name: &Value) {
         match name {
+            Value::BulkString(name) if name == FEED => self.feed_changed.notify_waiters(),
             Value::BulkString(name) if name.starts_with(b"kv:") => {
                 if let Some(entries) = &self.entries {
                     entries.forget(name);
@@ -68,6 +73,7 @@ impl Caches {
             entries.clear();
         }
         self.api_keys.clear();
+        self.feed_changed.notify_waiters();
     }
 
     fn is_empty(&self) -> bool {

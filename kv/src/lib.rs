@@ -1,7 +1,7 @@
 //! One tenant's store on Redis: entries, index, accounts, queue. No HTTP, no Kubernetes.
 //!
 //! Every key carries a hash tag, so that what one script touches is on one node of a Redis Cluster:
-//! `kv:{0}:…` entries and their indexes, `auth:{a}:…` accounts and refresh tokens, `jobs:{j}:…` the queue.
+//! `kv:{0}:…` entries, their indexes, the change feed and remembered requests, `auth:{a}:…` accounts and refresh tokens, `jobs:{j}:…` the queue.
 
 pub mod accounts;
 pub mod acl;
@@ -10,6 +10,8 @@ mod caches;
 mod connection;
 mod entry;
 mod error;
+pub mod feed;
+pub mod idempotency;
 pub mod json;
 pub mod limits;
 pub mod queue;

@@ -47,6 +47,7 @@ scripts! {
     LIST_TAGGED = "lib/read.lua" "list_tagged.lua";
     API_KEY_CREATE = "api_key_create.lua";
     API_KEY_REPLACE = "api_key_replace.lua";
+    FEED_FOLLOW = "lib/allow_when_full.lua" "feed_follow.lua";
     ACCOUNT_CREATE = "account_create.lua";
     LOGIN_BEGIN = "lib/allow_when_full.lua" "login_begin.lua";
     REFRESH_ISSUE = "lib/allow_when_full.lua" "refresh_issue.lua";

@@ -27,6 +27,14 @@ pub(crate) struct User {
     pub(crate) scopes: Scopes,
     /// The family of the refresh token that was issued together with the access token.
     pub(crate) session: Option<String>,
+    /// Of the token, in seconds since 1970.
+    pub(crate) expires: u64,
+}
+
+impl User {
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expires <= super::token::now()
+    }
 }
 
 impl Principal {

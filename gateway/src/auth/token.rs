@@ -76,8 +76,6 @@ pub(crate) fn mint(tenant: &Tenant, session: Session<'_>) -> Result<String, Prob
 struct Verified {
     tenant: Arc<str>,
     keys: Arc<Keys>,
-    /// Seconds since 1970.
-    expires: u64,
     user: Arc<User>,
 }
 
@@ -108,18 +106,18 @@ impl TokenCache {
         if let Some(known) = self.0.get(token) {
             let tenant = table.get(&known.tenant).ok_or_else(invalid)?;
             if Arc::ptr_eq(&tenant.keys, &known.keys) {
-                return if known.expires > now() { Ok((tenant, known.user.clone())) } else { Err(invalid()) };
+                return if known.user.has_expired() {
+                    Err(invalid())
+                } else {
+                    Ok((tenant, known.user.clone()))
+                };
             }
         }
         let (tenant, claims) = verify(table, token).ok_or_else(invalid)?;
         let scopes = Scopes::of(claims.scope.split(' '));
-        let user = Arc::new(User { name: claims.sub, scopes, session: claims.sid });
-        let verified = Verified {
-            tenant: tenant.name().as_str().into(),
-            keys: tenant.keys.clone(),
-            expires: claims.exp,
-            user: user.clone(),
-        };
+        let user = Arc::new(User { name: claims.sub, scopes, session: claims.sid, expires: claims.exp });
+        let verified =
+            Verified { tenant: tenant.name().as_str().into(), keys: tenant.keys.clone(), user: user.clone() };
         self.0.insert(token.into(), Arc::new(verified));
         Ok((tenant, user))
     }
@@ -147,6 +145,6 @@ fn invalid() -> Problem {
 }
 
 /// Seconds since 1970.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -5,6 +5,7 @@ mod body;
 mod health;
 mod jobs;
 mod kv;
+mod watch;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ fn api() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
         ("/kv/{key}/exists", get(kv::exists)),
         ("/kv/{key}/incr", post(kv::increment)),
         ("/kv/{key}/ttl", get(kv::ttl::read).put(kv::ttl::write).delete(kv::ttl::remove)),
+        ("/watch", get(watch::watch)),
         ("/jobs", get(jobs::list).post(jobs::create)),
         ("/jobs/{id}", get(jobs::read).delete(jobs::cancel)),
         ("/jobs/{id}/result", get(jobs::result)),

@@ -19,7 +19,7 @@ use keystead_route::Route;
 
 use crate::{Gateway, telemetry::Counters};
 pub(crate) use limiter::{Allowance, Limiter, write_to as write_allowances};
-pub(crate) use tenant::{InFlight, Keys, Tenant};
+pub(crate) use tenant::{InFlight, Keys, Tenant, Watching};
 
 /// Where routes come from.
 #[derive(Clone, Debug)]

@@ -9,7 +9,10 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use axum::http::Extensions;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use keystead_kv::{ConnectOptions, Connection, Store, accounts::Accounts, api_keys::ApiKeys, queue::Queue};
+use keystead_kv::{
+    ConnectOptions, Connection, Store, accounts::Accounts, api_keys::ApiKeys, feed::Feed,
+    idempotency::Requests, queue::Queue,
+};
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 
 use super::limiter::Limiter;
@@ -21,6 +24,8 @@ use crate::{
 /// Most requests of one tenant under way at once in one gateway: beyond that they are answered 503 at once, so that a
 /// slow Redis holds up neither memory nor other tenants.
 const MAX_IN_FLIGHT: usize = 1024;
+/// Most clients of one tenant that watch its changes through one gateway.
+const MAX_WATCHERS: usize = 100;
 /// RFC 7518, section 3.2: an HS256 key has at least as many bits as the hash.
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -30,6 +35,7 @@ pub(crate) struct Tenant {
     pub(crate) keys: Arc<Keys>,
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
+    watchers: Arc<AtomicUsize>,
     limiter: Option<Arc<Limiter>>,
     pub(crate) operations: Arc<Operations>,
 }
@@ -94,6 +100,7 @@ impl Tenant {
             Connection::open(options)?
         };
         let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
+        let watchers = old.map(|old| old.watchers.clone()).unwrap_or_default();
         // Other limits begin with a full bucket.
         let limiter = match old.filter(|old| old.route.limits == route.limits) {
             Some(old) => old.limiter.clone(),
@@ -103,7 +110,7 @@ impl Tenant {
             || Arc::new(Operations::new(operations, route.tenant.as_str())),
             |old| old.operations.clone(),
         );
-        Ok(Arc::new(Self { route, keys, connection, in_flight, limiter, operations }))
+        Ok(Arc::new(Self { route, keys, connection, in_flight, watchers, limiter, operations }))
     }
 
     pub(crate) fn name(&self) -> &TenantName {
@@ -124,6 +131,14 @@ impl Tenant {
 
     pub(crate) fn accounts(&self) -> Accounts {
         Accounts::new(self.connection.clone())
+    }
+
+    pub(crate) fn feed(&self) -> Feed {
+        Feed::new(self.connection.clone())
+    }
+
+    pub(crate) fn requests(&self) -> Requests {
+        Requests::new(self.connection.clone())
     }
 
     pub(crate) fn api_keys(&self) -> ApiKeys {
@@ -153,6 +168,16 @@ impl Tenant {
         Ok(guard)
     }
 
+    /// Counts a client in that watches the change feed, or refuses it.
+    pub(crate) fn watch(&self) -> Result<Watching, Problem> {
+        let guard = Watching(self.watchers.clone());
+        if self.watchers.fetch_add(1, Ordering::Relaxed) >= MAX_WATCHERS {
+            let detail = format!("{MAX_WATCHERS} clients of this tenant watch already: retry later");
+            return Err(Problem::new(Code::TooBusy, detail));
+        }
+        Ok(guard)
+    }
+
     /// Counts a request against the tenant's rate, or refuses it.
     pub(crate) fn count(&self, extensions: &Extensions) -> Result<(), Problem> {
         let detail = "this tenant's spec.limits.requestsPerSecond is exceeded: slow down";
@@ -165,6 +190,16 @@ impl Tenant {
 pub(crate) struct InFlight(Arc<AtomicUsize>);
 
 impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client that watches.
+#[derive(Debug)]
+pub(crate) struct Watching(Arc<AtomicUsize>);
+
+impl Drop for Watching {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -124,6 +124,12 @@ impl Client {
         Self { base, ..self.clone() }.get("/metrics").text()
     }
 
+    /// The access token or the API key.
+    pub fn credential(&self) -> &str {
+        let text = &self.credential.as_ref().unwrap().1;
+        text.strip_prefix("Bearer ").unwrap_or(text)
+    }
+
     pub fn token(&self) -> &str {
         self.credential.as_ref().unwrap().1.strip_prefix("Bearer ").unwrap()
     }

@@ -1,3 +1,11 @@
+-- tell(index, operation, user_key, version): adds to the change feed, which is there only while somebody watches.
+-- What was done is done: that it cannot be told is no error. The feed is named after the index and so is not in KEYS; it
+-- carries the same hash tag.
+local function tell(index, operation, user_key, version)
+  redis.pcall('XADD', index:sub(1, -2) .. 'f', 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*',
+    'op', operation, 'key', user_key, 'version', version)
+end
+
 -- forget(user_key, index, expiry, meta, tag_prefix): takes a key out of the index, the expiry index and its tag sets.
 -- The entry itself is the caller's business. Tag sets are named by what the hash `meta` remembers of the key, so they
 -- are not in KEYS; they carry the same hash tag and so are on the same node.
@@ -18,6 +26,7 @@ local function sweep(limit, now_ms, index, expiry, meta, tag_prefix)
   local expired = redis.call('ZRANGEBYSCORE', expiry, '-inf', now_ms, 'LIMIT', 0, limit)
   for _, user_key in ipairs(expired) do
     forget(user_key, index, expiry, meta, tag_prefix)
+    tell(index, 'expire', user_key, 0)
   end
   return #expired
 end

@@ -8,6 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use jiff::Timestamp;
 use keystead_kv::queue::{MAX_DELAY_SECONDS, MAX_PAYLOAD_BYTES, NewJob, When, kinds::Work};
 use serde::Deserialize;
@@ -15,6 +16,7 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     auth::{Caller, Scope},
+    idempotency::{Attempt, once},
     problem::{Code, Problem},
     routes::body,
 };
@@ -35,7 +37,14 @@ struct Fields {
 pub(crate) async fn create(caller: Caller, request: Request) -> Result<Response, Problem> {
     caller.needs(Scope::JobsWrite)?;
     let (parts, content) = request.into_parts();
-    let fields: Fields = body::json(&parts.headers, content).await?;
+    body::needs_json(&parts.headers)?;
+    let bytes = body::read(&parts.headers, content, body::SMALL).await?;
+    let attempt = Attempt::of(&caller, &parts.headers, &parts.uri, &bytes)?;
+    once(attempt, enqueue(caller, bytes)).await
+}
+
+async fn enqueue(caller: Caller, bytes: Bytes) -> Result<Response, Problem> {
+    let fields: Fields = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
     let job = job(fields)?;
     let queued = caller.tenant.queue().enqueue(&job).await?;
     let location = format!("/t/{}/api/v1/jobs/{}", caller.tenant.name(), queued.id);

@@ -4,9 +4,10 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use axum::{
     body::Body,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use keystead_kv::{
     Done, JSON, Metadata, Operation,
     json::{push_entry, push_item, push_string},
@@ -18,6 +19,7 @@ use serde_json::value::RawValue;
 use super::{Fields, body_limit, counted, json_put, not_found, present};
 use crate::{
     auth::{Caller, Scope},
+    idempotency::{Attempt, once},
     problem::{Code, Problem},
     routes::body,
     telemetry::OperationKind,
@@ -62,9 +64,20 @@ fn raw<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a 
     Deserialize::deserialize(deserializer).map(Some)
 }
 
-pub(crate) async fn batch(caller: Caller, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
+pub(crate) async fn batch(
+    caller: Caller,
+    uri: Uri,
+    headers: HeaderMap,
+    content: Body,
+) -> Result<Response, Problem> {
     body::needs_json(&headers)?;
     let bytes = body::read(&headers, content, body_limit(&caller).max(BODY_LIMIT)).await?;
+    let attempt = Attempt::of(&caller, &headers, &uri, &bytes)?;
+    let is_remembered = attempt.is_some();
+    once(attempt, carry_out(caller, bytes, is_remembered)).await
+}
+
+async fn carry_out(caller: Caller, bytes: Bytes, is_remembered: bool) -> Result<Response, Problem> {
     let batch: Batch = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
     if batch.items.len() > MAX_ITEMS {
         let detail = format!("the batch has {} items: at most {MAX_ITEMS}", batch.items.len());
@@ -75,6 +88,12 @@ pub(crate) async fn batch(caller: Caller, headers: HeaderMap, content: Body) -> 
         caller.needs(Scope::KvWrite)?;
     }
     if batch.items.iter().any(|item| item.op == Kind::Get) {
+        if is_remembered {
+            return Err(Problem::new(
+                Code::Invalid,
+                "a batch with an Idempotency-Key has no `get`: values are not remembered",
+            ));
+        }
         caller.needs(Scope::KvRead)?;
     }
     let keys: Vec<(Kind, String)> =

@@ -3,9 +3,10 @@
 use axum::{
     Json,
     body::Body,
-    http::{HeaderMap, header},
+    http::{HeaderMap, Uri, header},
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use keystead_kv::{EntityTag, NotIncremented, Ttl};
 use serde::Deserialize;
 use serde_json::json;
@@ -14,6 +15,7 @@ use super::{Keyed, counted, ttl_of};
 use crate::{
     auth::Scope,
     http_text::etag,
+    idempotency::{Attempt, once},
     problem::{Code, Problem},
     routes::body,
     telemetry::OperationKind,
@@ -33,9 +35,19 @@ fn one() -> i64 {
     1
 }
 
-pub(crate) async fn increment(keyed: Keyed, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
+pub(crate) async fn increment(
+    keyed: Keyed,
+    uri: Uri,
+    headers: HeaderMap,
+    content: Body,
+) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     let bytes = body::read(&headers, content, body::SMALL).await?;
+    let attempt = Attempt::of(&keyed.caller, &headers, &uri, &bytes)?;
+    once(attempt, add(keyed, headers, bytes)).await
+}
+
+async fn add(keyed: Keyed, headers: HeaderMap, bytes: Bytes) -> Result<Response, Problem> {
     let by = if bytes.is_empty() {
         1
     } else {

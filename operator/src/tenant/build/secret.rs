@@ -18,10 +18,10 @@ pub(super) const USERS_FILE: &str = "users.acl";
 pub(super) const GATEWAY_RULES: &str = "~kv:* ~auth:* ~jobs:* &jobs:* -@all +hello +ping +client|id +client|tracking +client|caching \
 +evalsha +script|load \
 +get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hvals +hlen +hincrby +expire +pexpire +pexpireat +pttl +time \
-+persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +info";
++persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +xadd +xlen +xrange +xrevrange +publish +info";
 pub(super) const WORKER_RULES: &str = "~kv:* ~jobs:* &jobs:* -@all +hello +ping +evalsha +script|load \
 +get +getrange +set +del +exists +hget +hset +hdel +hmget +hgetall +hincrby +expire +pexpire +pexpireat +pttl +time \
-+persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +publish +subscribe +unsubscribe +info";
++persist +sadd +smembers +srem +spop +zpopmin +zadd +zrem +zcard +zcount +zlexcount +zrange +zrangebyscore +zscore +xadd +publish +subscribe +unsubscribe +info";
 pub(super) const MONITOR_RULES: &str = "resetkeys resetchannels -@all +ping +info";
 
 /// The Secret `credentials` without its contents: they are generated once, and then only read. It has no owner: with

@@ -1,0 +1,177 @@
+//! `GET /watch`: the store's changes as server-sent events, resumable by `Last-Event-ID`.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use axum::{
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderName, header},
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event as SseEvent, KeepAlive, Sse},
+    },
+};
+use futures::{Stream, stream};
+use keystead_kv::feed::{Change, Event, EventId, Feed};
+use serde_json::json;
+
+use crate::{
+    Gateway,
+    auth::{Caller, Principal, Scope},
+    http_text::header_text,
+    problem::{Code, Problem},
+    tenants::{Table, Tenant, Watching},
+};
+
+/// How long nothing may be asked: expired keys are looked for, and the caller's right is, at least so often.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Comments between events, so that nobody takes a quiet connection for a dead one.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Expired keys that are looked for each time.
+const SWEEP: u64 = 500;
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+pub(super) async fn watch(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    caller.needs(Scope::KvRead)?;
+    let prefix = prefix(query.as_deref().unwrap_or(""))?;
+    caller.principal.may_use(&prefix)?;
+    let last = header_text(&headers, &LAST_EVENT_ID).map(str::parse::<EventId>).transpose();
+    let last = last.map_err(|error| Problem::new(Code::Invalid, format!("Last-Event-ID: {error}")))?;
+    let watching = caller.tenant.watch()?;
+    let feed = caller.tenant.feed();
+    // The first answer says whether it can be done at all.
+    let since = feed.since(last).await?;
+    let mut watcher = Watcher {
+        gateway,
+        tenant: caller.tenant.clone(),
+        principal: caller.principal.clone(),
+        feed,
+        prefix,
+        last: since.last,
+        waiting: VecDeque::new(),
+        has_ended: false,
+        _watching: watching,
+    };
+    watcher.queue(since.are_lost, since.events);
+    watcher.waiting.push_front(SseEvent::default().retry(PAUSE).comment("watching"));
+    let events = Sse::new(watcher.into_stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    // A proxy that collects the answer would keep every event back (nginx reads the second header).
+    let headers = [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((headers, events).into_response())
+}
+
+fn prefix(query: &str) -> Result<String, Problem> {
+    let mut prefix = String::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "prefix" => prefix = value.into_owned(),
+            other => {
+                let detail = format!("the query has no parameter {other:?}: prefix is known");
+                return Err(Problem::new(Code::Invalid, detail));
+            }
+        }
+    }
+    Ok(prefix)
+}
+
+/// One client that watches. It has its own place in the feed, so that a slow one holds up nobody.
+struct Watcher {
+    gateway: Arc<Gateway>,
+    tenant: Arc<Tenant>,
+    principal: Principal,
+    feed: Feed,
+    prefix: String,
+    last: EventId,
+    waiting: VecDeque<SseEvent>,
+    has_ended: bool,
+    _watching: Watching,
+}
+
+impl Watcher {
+    fn into_stream(self) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+        stream::unfold(self, async |mut watcher| {
+            loop {
+                if let Some(event) = watcher.waiting.pop_front() {
+                    return Some((Ok(event), watcher));
+                }
+                if watcher.has_ended {
+                    return None;
+                }
+                watcher.fetch().await;
+            }
+        })
+    }
+
+    /// Waits for events, a moment at most; the stream ends where the client may not watch any more.
+    async fn fetch(&mut self) {
+        let is_draining = self.gateway.draining.load(Ordering::Relaxed);
+        if is_draining || !still_served(&self.gateway.table, &self.tenant) || !self.still_allowed().await {
+            self.has_ended = true;
+            return;
+        }
+        let asked = async {
+            // Listening first: what happens while it is asked is not missed.
+            let listening = self.feed.listen().await?;
+            Ok::<_, keystead_kv::Error>((self.feed.since(Some(self.last)).await?, listening))
+        };
+        match asked.await {
+            Ok((since, listening)) => {
+                self.last = since.last;
+                if since.events.is_empty() && !since.are_lost {
+                    listening.wait(PAUSE).await;
+                    // What has expired is told when it is found.
+                    let _ = self.tenant.store().sweep(SWEEP).await;
+                } else {
+                    self.queue(since.are_lost, since.events);
+                }
+            }
+            // Redis is away: its events come when it is back.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+
+    fn queue(&mut self, are_lost: bool, events: Vec<Event>) {
+        if are_lost {
+            let event = SseEvent::default().event("reset").data("{}").id(self.last.to_string());
+            self.waiting.push_back(event);
+        }
+        let of_prefix = events.into_iter().filter(|event| event.key.starts_with(&self.prefix));
+        self.waiting.extend(of_prefix.map(|event| {
+            let (name, data) = match event.change {
+                Change::Put(version) => ("put", json!({"key": event.key, "version": version})),
+                Change::Deleted => ("delete", json!({"key": event.key})),
+                Change::Expired => ("expire", json!({"key": event.key})),
+            };
+            SseEvent::default().event(name).id(event.id.to_string()).data(data.to_string())
+        }));
+    }
+
+    /// A revoked API key and an expired token end what they have begun.
+    async fn still_allowed(&self) -> bool {
+        match &self.principal {
+            Principal::User(user) => !user.has_expired(),
+            Principal::Admin => true,
+            // Where Redis is away nobody can tell, and nothing is told.
+            Principal::ApiKey { key, .. } => {
+                let found = self.tenant.api_keys().find(&key.id).await;
+                found.is_err() || found.is_ok_and(|found| found.is_some_and(|found| !found.has_expired()))
+            }
+        }
+    }
+}
+
+/// Whether this is still the Redis of the tenant, and the tenant still served.
+fn still_served(table: &Table, tenant: &Arc<Tenant>) -> bool {
+    table
+        .get(tenant.name().as_str())
+        .is_some_and(|now| !now.route().suspended && now.route().redis == tenant.route().redis)
+}

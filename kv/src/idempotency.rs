@@ -1,0 +1,88 @@
+//! Requests that were carried out, by the key that their client gave them, so that none is carried out twice.
+
+use redis::cmd;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    connection::Connection,
+    entry::Corrupt,
+    error::{Effect, Error},
+};
+
+/// How long an answer is remembered, in seconds.
+const LIFE: u64 = 24 * 3600;
+
+/// An answer that is given again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    /// Of the request's body.
+    fingerprint: String,
+    /// None: it is under way, or its end was never told.
+    answer: Option<Answer>,
+}
+
+/// What is known of a request.
+#[derive(Debug)]
+pub enum Known {
+    /// Nothing: from now on it is under way.
+    New,
+    /// It was begun, and nobody has told of its end.
+    Begun,
+    /// There was another request with this key.
+    Other,
+    Answered(Answer),
+}
+
+/// The requests of a tenant that clients gave a key.
+#[derive(Clone, Debug)]
+pub struct Requests {
+    connection: Connection,
+}
+
+impl Requests {
+    pub fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+
+    /// Begins a request, unless there was one. `id` and `fingerprint` are hashes.
+    pub async fn begin(&self, id: &str, fingerprint: &str) -> Result<Known, Error> {
+        let record = encode(&Record { fingerprint: fingerprint.to_owned(), answer: None })?;
+        let mut set = cmd("SET");
+        set.arg(key(id)).arg(record).arg("NX").arg("GET").arg("EX").arg(LIFE);
+        let before: Option<Vec<u8>> = self.connection.run(&set, Effect::Write).await?;
+        let Some(before) = before else { return Ok(Known::New) };
+        let before: Record = serde_json::from_slice(&before).map_err(|_| Corrupt::Malformed)?;
+        Ok(match before.answer {
+            _ if before.fingerprint != fingerprint => Known::Other,
+            None => Known::Begun,
+            Some(answer) => Known::Answered(answer),
+        })
+    }
+
+    /// It was carried out, with this answer.
+    pub async fn end(&self, id: &str, fingerprint: &str, answer: Answer) -> Result<(), Error> {
+        let record = encode(&Record { fingerprint: fingerprint.to_owned(), answer: Some(answer) })?;
+        self.connection.run(cmd("SET").arg(key(id)).arg(record).arg("EX").arg(LIFE), Effect::Write).await
+    }
+
+    /// Nothing was carried out: it may be sent again.
+    pub async fn forget(&self, id: &str) -> Result<(), Error> {
+        let _deleted: u64 = self.connection.run(cmd("DEL").arg(key(id)), Effect::Write).await?;
+        Ok(())
+    }
+}
+
+fn key(id: &str) -> String {
+    format!("kv:{{0}}:q:{id}")
+}
+
+fn encode(record: &Record) -> Result<Vec<u8>, Error> {
+    Ok(serde_json::to_vec(record).map_err(|_| Corrupt::Malformed)?)
+}
