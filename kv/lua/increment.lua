@@ -6,7 +6,7 @@
 -- {0, 1} where the value is no whole number, {0, 2} where the sum would not be exact in JSON (RFC 8259, section 6).
 local largest = 9007199254740991
 local now_us, now_ms = clock()
-sweep(4, now_ms, KEYS[2], KEYS[3], KEYS[4], ARGV[5])
+sweep_at_times(now_us, KEYS[2], KEYS[3], KEYS[4], ARGV[5])
 local entry = load(KEYS[1])
 local is_new = not entry
 if is_new then
@@ -23,6 +23,6 @@ if #entry.value > 17 or math.abs(sum) > largest then return {0, 2} end
 entry.value = string.format('%.0f', sum)
 entry.version = entry.version + 1
 entry.updated = math.max(now_us, entry.updated + 1)
-save(KEYS, ARGV[1], entry)
+save(KEYS, ARGV[1], entry, not is_new and settled(entry.expires, now_ms) or nil)
 tell(KEYS[2], 'put', ARGV[1], entry.version)
 return {1, is_new and 1 or 0, entry.version, entry.created, entry.updated, entry.expires, sum}

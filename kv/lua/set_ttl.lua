@@ -5,7 +5,7 @@
 local entry = load(KEYS[1])
 if not entry then return 0 end
 local _, now_ms = clock()
-local ttl = tonumber(ARGV[2])
+local ttl, known = tonumber(ARGV[2]), settled(entry.expires, now_ms)
 entry.expires = ttl > 0 and now_ms + ttl or 0
-save(KEYS, ARGV[1], entry)
+save(KEYS, ARGV[1], entry, known)
 return 1

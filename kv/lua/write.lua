@@ -11,15 +11,18 @@ for i = 8, next_argument - 1 do tags[#tags + 1] = ARGV[i] end
 
 local now_us, now_ms = clock()
 
--- A bounded share of the sweeping: what expires is cleaned about as fast as it is written.
-sweep(4, now_ms, index, expiry, meta, tag_prefix)
+sweep_at_times(now_us, index, expiry, meta, tag_prefix)
 
-local head = redis.call('GETRANGE', entry, 0, 33)
+local head = redis.call('GETRANGE', entry, 0, 37)
 local exists = #head > 0
-local version, created, updated, expires = 0, now_us, 0, 0
+local version, created, updated, expires, known = 0, now_us, 0, 0, nil
+local may_have_tags = true
 if exists then
-  local _, flags
-  _, flags, version, created, updated, expires = struct.unpack('>BBI8I8I8I8', head)
+  local _, flags, meta_length
+  _, flags, version, created, updated, expires, meta_length = struct.unpack('>BBI8I8I8I8I4', head)
+  known = settled(expires, now_ms)
+  -- A meta of two bytes is a content type without letters, and no tag.
+  may_have_tags = not known or meta_length > 2
 end
 local holds = condition == 'any'
   or (condition == 'absent' and not exists)
@@ -37,7 +40,7 @@ version = version + 1
 if ttl >= 0 then expires = ttl > 0 and now_ms + ttl or 0 end
 
 -- Also where the old entry has just expired: its tags are still remembered.
-local old = redis.call('HGET', meta, user_key)
+local old = may_have_tags and redis.call('HGET', meta, user_key)
 if old then
   for _, tag in ipairs(cmsgpack.unpack(old)) do redis.call('ZREM', tag_prefix .. tag, user_key) end
 end
@@ -50,6 +53,6 @@ end
 
 save(KEYS, user_key, {
   version = version, created = created, updated = updated, expires = expires, meta = ARGV[4], value = ARGV[5],
-})
+}, known)
 tell(index, 'put', user_key, version)
 return {1, exists and 0 or 1, version, created, updated, expires}

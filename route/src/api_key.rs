@@ -7,7 +7,7 @@ use crate::{SecretText, TenantName, hex};
 
 /// Id of the one API key that the operator makes for each tenant: its hash is in the route, not in the tenant's Redis.
 pub const ADMIN_KEY_ID: &str = "admin";
-const PREFIX: &str = "ks";
+const PREFIX: &str = "ks_";
 
 /// An API key as a client sends it; whether it is one, only its hash can tell.
 #[derive(Clone, Copy)]
@@ -29,10 +29,9 @@ impl std::fmt::Debug for ApiKeyText<'_> {
 impl<'a> ApiKeyText<'a> {
     /// Takes a text apart; none where it has not the form of an API key.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.split('_');
-        let (prefix, tenant, id, secret) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_key = prefix == PREFIX
-            && parts.next().is_none()
+        let mut parts = text.strip_prefix(PREFIX)?.split('_');
+        let (tenant, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_key = parts.next().is_none()
             && (1..=32).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
             && secret.len() == 64;
@@ -49,7 +48,7 @@ impl<'a> ApiKeyText<'a> {
     pub fn make(tenant: &TenantName, id: &str, secret: [u8; 32]) -> (SecretText, String) {
         let secret = hex(&secret);
         let hash = hash(&secret);
-        (format!("{PREFIX}_{tenant}_{id}_{secret}").into(), hash)
+        (format!("{PREFIX}{tenant}_{id}_{secret}").into(), hash)
     }
 
     /// The hash of the secret.

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: builds for release and lets the benchmarks run; results go to target/bench.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
@@ -33,6 +33,22 @@ enum Which {
     },
 }
 
+/// A Python with `FastAPI` and what it needs, in a folder of its own under `target`.
+fn fastapi() -> Result<PathBuf> {
+    let (folder, requirements) =
+        (root().join("target/bench/fastapi"), root().join("tests/bench/fastapi/requirements.txt"));
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        println!("installing FastAPI into {}", folder.display());
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).status()?;
+        ensure!(made.success(), "python3 -m venv failed: is python3-venv installed?");
+    }
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements);
+    ensure!(install.status()?.success(), "pip could not install FastAPI");
+    Ok(python)
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let out = root().join("target/bench");
     let mut bench = match &arguments.which {
@@ -40,7 +56,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
             let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Release)?;
             let mut bench = Command::new(&built[0]);
-            bench.arg("gateway").arg("--gateway").arg(&built[1]).arg("--out").arg(out).args(rest);
+            bench.arg("gateway").arg("--gateway").arg(&built[1]).arg("--out").arg(out);
+            bench.arg("--python").arg(fastapi()?).args(rest);
             bench
         }
         Which::Ready { rest } => {

@@ -85,7 +85,7 @@ struct Verified {
 /// They are found by a hash with a secret of this process, so that nobody can aim at a place, and then compared as a whole:
 /// how long that takes tells nothing, since a wrong token is compared with none. SHA-256 in its place was 29 % of all that
 /// the gateway did for a read.
-pub(crate) struct TokenCache(Cache<Box<str>, Arc<Verified>>);
+pub(crate) struct TokenCache(Cache<Box<[u8]>, Arc<Verified>>);
 
 impl std::fmt::Debug for TokenCache {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,7 +99,7 @@ impl TokenCache {
     }
 
     /// The tenant and the user of a token.
-    pub(crate) fn verify(&self, table: &Table, token: &str) -> Result<(Arc<Tenant>, Arc<User>), Problem> {
+    pub(crate) fn verify(&self, table: &Table, token: &[u8]) -> Result<(Arc<Tenant>, Arc<User>), Problem> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(invalid());
         }
@@ -113,7 +113,8 @@ impl TokenCache {
                 };
             }
         }
-        let (tenant, claims) = verify(table, token).ok_or_else(invalid)?;
+        let text = str::from_utf8(token).map_err(|_| invalid())?;
+        let (tenant, claims) = verify(table, text).ok_or_else(invalid)?;
         let scopes = Scopes::of(claims.scope.split(' '));
         let user = Arc::new(User { name: claims.sub, scopes, session: claims.sid, expires: claims.exp });
         let verified =

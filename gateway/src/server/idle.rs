@@ -4,16 +4,18 @@
 //! its answers, and a kept connection that nobody uses. What is read does not count, or a slow sender could stay for ever.
 
 use std::{
+    convert::Infallible,
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use axum::{Router, body::Body, routing::future::RouteFuture};
 use hyper::{Request, Response, body::Incoming, service::Service};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -21,33 +23,30 @@ use tokio::{
 };
 
 /// What is known of a connection's use.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Activity {
-    begun: Instant,
     under_way: AtomicUsize,
-    /// Milliseconds from `begun` to the last write.
-    written: AtomicU64,
+    /// How often something was written or answered; a counter costs less than a look at the clock.
+    uses: AtomicUsize,
 }
 
 impl Activity {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { begun: Instant::now(), under_way: AtomicUsize::new(0), written: AtomicU64::new(0) })
-    }
-
-    fn milliseconds(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     /// Ends once the connection has been of no use for `limit`, at most a quarter later.
     pub(super) async fn ends(&self, limit: Duration) {
         let mut ticks = tokio::time::interval(limit / 4);
-        loop {
+        let (mut seen, mut quiet) = (self.uses.load(Ordering::Relaxed), 0);
+        ticks.tick().await;
+        while quiet < 4 {
             ticks.tick().await;
-            let still = self.milliseconds().saturating_sub(self.written.load(Ordering::Relaxed));
-            if self.under_way.load(Ordering::Relaxed) == 0 && u128::from(still) >= limit.as_millis() {
-                return;
-            }
+            let uses = self.uses.load(Ordering::Relaxed);
+            let is_used = uses != seen || self.under_way.load(Ordering::Relaxed) > 0;
+            quiet = if is_used { 0 } else { quiet + 1 };
+            seen = uses;
         }
+    }
+
+    fn used(&self) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -61,7 +60,7 @@ pub(super) struct Watched {
 impl Watched {
     fn noticed(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(_)) = written {
-            self.activity.written.store(self.activity.milliseconds(), Ordering::Relaxed);
+            self.activity.used();
         }
         written
     }
@@ -109,10 +108,10 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// A service whose requests are counted.
+/// The routes, whose requests are counted.
 #[derive(Clone, Debug)]
-pub(super) struct Counted<S> {
-    pub(super) service: S,
+pub(super) struct Counted {
+    pub(super) router: Router,
     pub(super) activity: Arc<Activity>,
 }
 
@@ -122,27 +121,37 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
         // From here on the connection is idle.
-        self.0.written.store(self.0.milliseconds(), Ordering::Relaxed);
+        self.0.used();
     }
 }
 
-impl<S, B> Service<Request<Incoming>> for Counted<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+impl Service<Request<Incoming>> for Counted {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Counting;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Counting {
         self.activity.under_way.fetch_add(1, Ordering::Relaxed);
         let under_way = UnderWay(self.activity.clone());
-        let answer = self.service.call(request);
-        Box::pin(async move {
-            let answer = answer.await;
-            drop(under_way);
-            answer
-        })
+        // A router is always ready.
+        let answer = tower_service::Service::call(&mut self.router.clone(), request.map(Body::new));
+        Counting { answer, _under_way: under_way }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// An answer to come; its request is under way until then.
+    pub(super) struct Counting {
+        #[pin]
+        answer: RouteFuture<Infallible>,
+        _under_way: UnderWay,
+    }
+}
+
+impl Future for Counting {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().answer.poll(context)
     }
 }

@@ -8,7 +8,6 @@ use axum::{Router, extract::State, http::header, response::IntoResponse as _, ro
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
 };
 use prometheus::IntGauge;
 use tokio::{net::TcpListener, sync::watch};
@@ -56,9 +55,8 @@ pub async fn serve(
         };
         // A small answer must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let activity = Activity::new();
-        let service =
-            Counted { service: TowerToHyperService::new(router.clone()), activity: activity.clone() };
+        let activity = Arc::new(Activity::default());
+        let service = Counted { router: router.clone(), activity: activity.clone() };
         let stream = Watched { stream, activity: activity.clone() };
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
@@ -68,6 +66,7 @@ pub async fn serve(
                 gauge.inc();
             }
             tokio::select! {
+                biased;
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended");
                 },

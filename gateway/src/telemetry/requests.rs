@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
 use axum::http::{Method, StatusCode};
+use foldhash::fast::RandomState;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 /// A client may invent methods: those share the last label.
@@ -18,7 +19,7 @@ const NO_ROUTE: &str = "none";
 pub(crate) struct Requests {
     count: IntCounterVec,
     duration: HistogramVec,
-    routes: HashMap<String, Route>,
+    routes: HashMap<String, Route, RandomState>,
 }
 
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use keystead_route::Route;
 
 use crate::{Gateway, telemetry::Counters};
@@ -33,7 +34,7 @@ pub enum Source {
 /// The tenants that are served.
 #[derive(Debug)]
 pub struct Table {
-    tenants: ArcSwap<HashMap<String, Arc<Tenant>>>,
+    tenants: ArcSwap<HashMap<String, Arc<Tenant>, RandomState>>,
     loaded: AtomicBool,
     operations: Counters,
 }
@@ -61,7 +62,7 @@ impl Table {
     /// change keeps its connection. Called by one task only.
     pub(crate) fn replace(&self, routes: impl IntoIterator<Item = Route>) {
         let old = self.tenants.load();
-        let mut new = HashMap::new();
+        let mut new = HashMap::default();
         for route in routes {
             let name = route.tenant.to_string();
             match Tenant::from_route(route, old.get(&name), &self.operations) {

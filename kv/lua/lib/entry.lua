@@ -5,19 +5,27 @@ local function clock()
   return us, math.floor(us / 1000)
 end
 
--- save(keys, user_key, entry): writes an entry, and keeps the index and the expiry index in step.
+-- settled(expires, now_ms): the expiry of an entry that is there, or nil where a sweep may take it for an expired one
+-- about now. Of a settled entry it is known what the indexes hold.
+local function settled(expires, now_ms)
+  if expires == 0 or expires > now_ms + 1000 then return expires end
+  return nil
+end
+
+-- save(keys, user_key, entry, known): writes an entry, and keeps the index and the expiry index in step.
 -- keys: 1 entry, 2 index, 3 expiry index; entry: version, created µs, updated µs, expires ms or 0, meta, value
-local function save(keys, user_key, entry)
+-- known: expiry of the settled entry that is replaced, or nil
+local function save(keys, user_key, entry, known)
   local bytes = struct.pack('>BBI8I8I8I8I4', 1, 0, entry.version, entry.created, entry.updated, entry.expires, #entry.meta)
     .. entry.meta .. entry.value
   if entry.expires > 0 then
     redis.call('SET', keys[1], bytes, 'PXAT', entry.expires)
-    redis.call('ZADD', keys[3], entry.expires, user_key)
+    if known ~= entry.expires then redis.call('ZADD', keys[3], entry.expires, user_key) end
   else
     redis.call('SET', keys[1], bytes)
-    redis.call('ZREM', keys[3], user_key)
+    if known ~= 0 then redis.call('ZREM', keys[3], user_key) end
   end
-  redis.call('ZADD', keys[2], 0, user_key)
+  if not known then redis.call('ZADD', keys[2], 0, user_key) end
 end
 
 -- load(key): the entry, or nil.

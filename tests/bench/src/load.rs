@@ -50,7 +50,7 @@ impl Load<'_> {
         let script = self.folder.join("requests.lua");
         let out = self.folder.join("wrk.json");
         std::fs::write(&script, SCRIPT)?;
-        let before = cpu_microseconds(service.pid)?;
+        let before = cpu_microseconds(&service.pids)?;
         let run = Command::new("wrk")
             .args(["-t1", "--latency"])
             .arg(format!("-c{}", self.connections))
@@ -63,14 +63,14 @@ impl Load<'_> {
             .env("BENCH_KEYS", self.keys.to_string())
             .env("BENCH_WRITE_PERCENT", write_percent.to_string())
             .env("BENCH_BODY", &service.write_body)
-            .env("BENCH_TOKEN", &service.token)
+            .env("BENCH_TOKENS", &service.tokens)
             .env("BENCH_OUT", &out)
             .output()
             .context("starting wrk (Debian package wrk)")?;
         if !run.status.success() {
             bail!("wrk failed: {}", String::from_utf8_lossy(&run.stderr));
         }
-        let after = cpu_microseconds(service.pid)?;
+        let after = cpu_microseconds(&service.pids)?;
         let summary: WrkSummary = serde_json::from_slice(&std::fs::read(&out)?).context("wrk's summary")?;
         let per_request = |used: u64| used as f64 / (summary.requests.max(1) as f64);
         Ok(Sample {

@@ -1,7 +1,7 @@
 //! Benchmarks side by side: the gateway and its rivals take turns in one run; what counts are the ratios.
 //!
 //! `keystead-bench gateway` starts a Redis, the gateway, a bare axum server that answers the same bytes (the floor)
-//! and webdis, all on loopback, and lets wrk and redis-benchmark ask each in turn. It prints one table and writes
+//! webdis and `FastAPI`, all on loopback, and lets wrk and redis-benchmark ask each in turn. It prints one table and writes
 //! `gateway.json`. Absolute figures belong to the machine and the minute; nothing here is a test.
 
 mod floor;
@@ -44,6 +44,9 @@ struct GatewayArguments {
     /// The gateway's binary, built for release.
     #[arg(long)]
     gateway: PathBuf,
+    /// A Python with the packages of fastapi/requirements.txt; without it there is no comparison with `FastAPI`.
+    #[arg(long)]
+    python: Option<PathBuf>,
     /// Folder for `gateway.json`.
     #[arg(long)]
     out: PathBuf,
@@ -73,7 +76,8 @@ fn main() -> Result<()> {
 }
 
 fn gateway(arguments: &GatewayArguments) -> Result<()> {
-    let stand = Stand::start(&arguments.gateway, arguments.keys, arguments.value_bytes)?;
+    let python = arguments.python.as_deref();
+    let stand = Stand::start(&arguments.gateway, python, arguments.keys, arguments.value_bytes)?;
     let load = Load {
         seconds: arguments.seconds,
         connections: arguments.connections,
@@ -84,7 +88,7 @@ fn gateway(arguments: &GatewayArguments) -> Result<()> {
     let mut samples: Vec<Sample> = Vec::new();
     for repetition in 1..=arguments.repetitions {
         for (mix, write_percent) in [("get", 0), ("mixed_90_10", 10)] {
-            for service in stand.services() {
+            for service in stand.services().iter().filter(|it| it.takes_writes || write_percent == 0) {
                 let sample = load.wrk(service, mix, write_percent)?;
                 eprintln!("{repetition}/{}  {sample}", arguments.repetitions);
                 if sample.failed > 0 {

@@ -51,6 +51,14 @@ impl Process {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// The process and its children.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        [self.pid()].into_iter().chain(children).collect()
+    }
 }
 
 impl Drop for Process {
@@ -67,8 +75,16 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
+/// CPU time that processes have used, see [`cpu_of`].
+pub(crate) fn cpu_microseconds(pids: &[u32]) -> Result<(u64, u64)> {
+    pids.iter().try_fold((0, 0), |(user, kernel), pid| {
+        let (more_user, more_kernel) = cpu_of(*pid)?;
+        Ok((user + more_user, kernel + more_kernel))
+    })
+}
+
 /// CPU time that a process has used, user and kernel, in microseconds (proc(5): fields 14 and 15, in ticks of 10 ms).
-pub(crate) fn cpu_microseconds(pid: u32) -> Result<(u64, u64)> {
+fn cpu_of(pid: u32) -> Result<(u64, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The command's name, in parentheses, may hold blanks.
     let rest = stat.rsplit_once(')').context("unexpected /proc/<pid>/stat")?.1;

@@ -54,10 +54,15 @@ impl Report {
         self.rows.iter().find(|row| row.mix == mix && row.service == service)
     }
 
+    /// A figure of a service over that of another.
+    fn ratio_of(&self, mix: &str, service: &str, over: &str, figure: fn(&Row) -> f64) -> Option<f64> {
+        let ratio = figure(self.row(mix, service)?) / figure(self.row(mix, over)?);
+        Some((ratio * 1000.0).round() / 1000.0)
+    }
+
     /// The gateway's figure over that of another service.
     fn ratio(&self, mix: &str, over: &str, figure: fn(&Row) -> f64) -> Option<f64> {
-        let ratio = figure(self.row(mix, "gateway")?) / figure(self.row(mix, over)?);
-        Some((ratio * 1000.0).round() / 1000.0)
+        self.ratio_of(mix, "gateway", over, figure)
     }
 
     pub(crate) fn to_json(&self) -> Value {
@@ -68,6 +73,7 @@ impl Report {
             json!({
                 "vs_axum_floor": self.ratio(mix, "floor", rate),
                 "vs_webdis": self.ratio(mix, "webdis", rate),
+                "vs_fastapi": self.ratio(mix, "fastapi", rate),
                 "p99_vs_axum_floor": self.ratio(mix, "floor", p99),
                 "p99_vs_webdis": self.ratio(mix, "webdis", p99),
                 "cpu_vs_axum_floor": self.ratio(mix, "floor", cpu),
@@ -75,6 +81,14 @@ impl Report {
         };
         let mut get = of("get");
         get["vs_redis_benchmark"] = json!(self.ratio("get", "redis-benchmark", rate));
+        let many = |mix: &str| {
+            json!({
+                "vs_axum_floor": self.ratio_of(mix, "gateway-256", "floor-256", rate),
+                "vs_webdis": self.ratio_of(mix, "gateway-256", "webdis", rate),
+                "cpu_vs_axum_floor": self.ratio_of(mix, "gateway-256", "floor-256", cpu),
+                "p99_vs_axum_floor": self.ratio_of(mix, "gateway-256", "floor-256", p99),
+            })
+        };
         let medians: Vec<Value> = self
             .rows
             .iter()
@@ -89,6 +103,9 @@ impl Report {
         json!({
             "get": get,
             "mixed_90_10": of("mixed_90_10"),
+            "tenants_256": {"get": many("get"), "mixed_90_10": many("mixed_90_10")},
+            "eddsa_vs_hs256": self.ratio_of("get", "eddsa", "gateway", rate),
+            "cached_vs_axum_floor": self.ratio_of("get", "cached", "floor", rate),
             "p99_vs_axum_floor": self.ratio("get", "floor", p99),
             "repetitions": self.repetitions,
             "medians": medians,

@@ -6,26 +6,40 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use keystead_route::{Algorithm, Auth, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey};
+use keystead_route::{Algorithm, Auth, Cache, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey};
 use serde_json::{Value, json};
 
 use crate::processes::{Process, free_port};
 
 const PASSWORD: &str = "Benchmark-0-word";
+/// 32 bytes that sign nothing but the tokens of a run.
+const SECRET: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+/// An Ed25519 key for the same (openssl genpkey -algorithm ed25519).
+const ED25519: &str = "-----BEGIN PRIVATE KEY-----\n\
+MC4CAQAwBQYDK2VwBCIEINl9S0RjJPKNySLBPiqc131GDf8CfI7QSxpFCOnmOQwo\n\
+-----END PRIVATE KEY-----\n";
+
+/// Tenants of the part with many.
+const TENANTS: usize = 256;
+/// Room for all keys of the benchmark in the gateway's cache, in bytes.
+const CACHE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// A service as the load generator sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub(crate) name: &'static str,
+    /// Whether writes are mixed in as well.
+    pub(crate) takes_writes: bool,
     pub(crate) port: u16,
-    pub(crate) pid: u32,
+    /// Whose CPU time is counted.
+    pub(crate) pids: Vec<u32>,
     /// Path of a read, with one `%d` for the key's number.
     pub(crate) read_path: String,
     pub(crate) write_path: String,
     /// File with the body of a write.
     pub(crate) write_body: PathBuf,
-    /// Bearer token, or empty.
-    pub(crate) token: String,
+    /// File with bearer tokens, one a line; empty: none is sent.
+    pub(crate) tokens: PathBuf,
 }
 
 /// Everything that runs during a benchmark; stopped when dropped.
@@ -39,58 +53,77 @@ pub(crate) struct Stand {
 }
 
 impl Stand {
-    pub(crate) fn start(gateway: &Path, keys: u32, value_bytes: u32) -> Result<Self> {
+    pub(crate) fn start(gateway: &Path, python: Option<&Path>, keys: u32, value_bytes: u32) -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        let at = |name: &str| folder.path().join(name);
         let redis = start_redis(folder.path())?;
-        let gateway = start_gateway(gateway, folder.path(), redis.port)?;
+        // Tenants of one Redis share its keys: what they read is the same, what differs is the way there.
+        let mut routes = vec![route("bench", redis.port, Algorithm::HS256)?];
+        routes.push(route("eddsa", redis.port, Algorithm::EdDSA)?);
+        for number in 0..TENANTS {
+            routes.push(route(&format!("t{number}"), redis.port, Algorithm::HS256)?);
+        }
+        let gateway_process = start_gateway("gateway", gateway, folder.path(), &routes)?;
+        let mut cached = route("bench", redis.port, Algorithm::HS256)?;
+        cached.cache = Some(Cache { max_bytes: CACHE_BYTES });
+        let cached = start_gateway("cached", gateway, folder.path(), &[cached])?;
+        let gateway = gateway_process;
         let webdis = start_webdis(folder.path(), redis.port)?;
 
         // A JSON string of exactly `value_bytes` bytes with its quotes.
         let value = format!("\"{}\"", "v".repeat(value_bytes as usize - 2));
-        let token = register(gateway.port)?;
+        let token = register(gateway.port, "bench")?;
         fill(&gateway, &token, keys, &value)?;
         fill_plain(redis.port, keys, value_bytes)?;
+        let (one, none, eddsa, many) = (at("one"), at("none"), at("eddsa"), at("many"));
+        std::fs::write(&one, &token)?;
+        std::fs::write(&none, "")?;
+        std::fs::write(&eddsa, register(gateway.port, "eddsa")?)?;
+        let tokens: Vec<String> = (0..TENANTS)
+            .map(|number| register(gateway.port, &format!("t{number}")))
+            .collect::<Result<_>>()?;
+        std::fs::write(&many, tokens.join("\n"))?;
 
-        let kv_body = folder.path().join("write.json");
+        let kv_body = at("write.json");
         std::fs::write(&kv_body, format!("{{\"value\":{value}}}"))?;
-        let plain_body = folder.path().join("write.txt");
+        let plain_body = at("write.txt");
         std::fs::write(&plain_body, &value)?;
         // The floor answers with the very bytes that the gateway answers with.
-        let answer = folder.path().join("answer.json");
+        let answer = at("answer.json");
         std::fs::write(&answer, read_one(&gateway, &token)?)?;
         let floor = start_floor(folder.path(), &answer)?;
 
-        let kv_path = "/api/v1/kv/key-%d".to_owned();
-        let services = vec![
+        let rest = |name, process: &Process, takes_writes, tokens: &Path| Service {
+            name,
+            takes_writes,
+            port: process.port,
+            pids: vec![process.pid()],
+            read_path: "/api/v1/kv/key-%d".to_owned(),
+            write_path: "/api/v1/kv/key-%d".to_owned(),
+            write_body: kv_body.clone(),
+            tokens: tokens.to_owned(),
+        };
+        let mut services = vec![
+            rest("floor", &floor, true, &one),
+            rest("gateway", &gateway, true, &one),
             Service {
-                name: "floor",
-                port: floor.port,
-                pid: floor.pid(),
-                read_path: kv_path.clone(),
-                write_path: kv_path.clone(),
-                write_body: kv_body.clone(),
-                token: token.clone(),
-            },
-            Service {
-                name: "gateway",
-                port: gateway.port,
-                pid: gateway.pid(),
-                read_path: kv_path.clone(),
-                write_path: kv_path,
-                write_body: kv_body,
-                token,
-            },
-            Service {
-                name: "webdis",
-                port: webdis.port,
-                pid: webdis.pid(),
                 read_path: "/GET/plain:%d".to_owned(),
                 write_path: "/SET/plain:%d".to_owned(),
                 write_body: plain_body,
-                token: String::new(),
+                ..rest("webdis", &webdis, true, &none)
             },
+            rest("eddsa", &gateway, false, &eddsa),
+            rest("cached", &cached, false, &one),
+            rest("floor-256", &floor, true, &many),
+            rest("gateway-256", &gateway, true, &many),
         ];
-        Ok(Self { services, _servers: vec![floor, gateway, webdis], redis, folder })
+        let mut servers = vec![floor, gateway, cached, webdis];
+        if let Some(python) = python {
+            let fastapi = start_fastapi(python, folder.path(), redis.port)?;
+            services.push(Service { pids: fastapi.pids(), ..rest("fastapi", &fastapi, true, &one) });
+            servers.push(fastapi);
+        }
+        Ok(Self { services, _servers: servers, redis, folder })
     }
 
     pub(crate) fn services(&self) -> &[Service] {
@@ -125,24 +158,53 @@ fn start_redis(folder: &Path) -> Result<Process> {
     Process::start("redis", &mut command, port, folder)
 }
 
-fn start_gateway(binary: &Path, folder: &Path, redis_port: u16) -> Result<Process> {
-    let routes = folder.join("routes");
-    std::fs::create_dir(&routes)?;
-    std::fs::write(routes.join("bench.json"), route(redis_port)?.to_json())?;
+fn start_gateway(name: &'static str, binary: &Path, folder: &Path, routes: &[Route]) -> Result<Process> {
+    let routes_folder = folder.join(format!("{name}-routes"));
+    std::fs::create_dir(&routes_folder)?;
+    for route in routes {
+        std::fs::write(routes_folder.join(format!("{}.json", route.tenant)), route.to_json())?;
+    }
     let port = free_port()?;
     let mut command = Command::new(binary);
     command
         .args(["--listen", &format!("127.0.0.1:{port}")])
         .args(["--metrics-listen", &format!("127.0.0.1:{}", free_port()?)])
         .arg("--routes")
-        .arg(&routes);
-    Process::start("gateway", &mut command, port, folder)
+        .arg(&routes_folder);
+    Process::start(name, &mut command, port, folder)
 }
 
-fn route(redis_port: u16) -> Result<Route> {
+/// The same service as a Python team would write it, with two workers.
+fn start_fastapi(python: &Path, folder: &Path, redis_port: u16) -> Result<Process> {
+    std::fs::write(folder.join("fastapi_app.py"), include_str!("../fastapi/app.py"))?;
+    let port = free_port()?;
+    let mut command = Command::new(python);
+    command
+        .args([
+            "-m",
+            "uvicorn",
+            "fastapi_app:app",
+            "--workers",
+            "2",
+            "--no-access-log",
+            "--log-level",
+            "warning",
+        ])
+        .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+        .current_dir(folder)
+        .env("BENCH_REDIS_PORT", redis_port.to_string())
+        .env("BENCH_SECRET", SECRET);
+    Process::start("fastapi", &mut command, port, folder)
+}
+
+fn route(tenant: &str, redis_port: u16, algorithm: Algorithm) -> Result<Route> {
+    let secret = match algorithm {
+        Algorithm::HS256 => SECRET,
+        Algorithm::EdDSA => ED25519,
+    };
     Ok(Route {
         format: FORMAT,
-        tenant: "bench".parse()?,
+        tenant: tenant.parse()?,
         suspended: false,
         redis: Redis {
             endpoint: Endpoint::Standalone { address: format!("127.0.0.1:{redis_port}") },
@@ -154,12 +216,7 @@ fn route(redis_port: u16) -> Result<Route> {
             sign_up: SignUp::Open,
             access_token_ttl_seconds: 86_400,
             refresh_token_ttl_seconds: 86_400,
-            keys: vec![SigningKey {
-                id: "k1".into(),
-                algorithm: Algorithm::HS256,
-                // 32 bytes that sign nothing but the tokens of this run.
-                secret: "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into(),
-            }],
+            keys: vec![SigningKey { id: "k1".into(), algorithm, secret: secret.into() }],
             active_key: "k1".into(),
             admin_key_sha256: None,
         },
@@ -188,13 +245,14 @@ fn start_floor(folder: &Path, answer: &Path) -> Result<Process> {
     Process::start("floor", &mut command, port, folder)
 }
 
-fn register(port: u16) -> Result<String> {
+/// A token of a new user of the tenant. All tenants have one Redis, and so one list of users.
+fn register(port: u16, tenant: &str) -> Result<String> {
     let url = format!("http://127.0.0.1:{port}/api/v1/auth/register");
     let mut answer = ureq::post(&url)
         .send_json(json!({
-            "username": "bench", "email": "bench@example.com", "password": PASSWORD, "tenant": "bench"
+            "username": tenant, "email": format!("{tenant}@example.com"), "password": PASSWORD, "tenant": tenant
         }))
-        .context("registering the benchmark's user")?;
+        .with_context(|| format!("registering a user of {tenant}"))?;
     let body: Value = answer.body_mut().read_json()?;
     Ok(body["access_token"].as_str().context("the answer has no access_token")?.to_owned())
 }

@@ -1,9 +1,12 @@
 //! `GET /kv/{key}` and `HEAD`: the entry as JSON, or its bytes.
 
+use std::convert::Infallible;
+
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    extract::FromRequestParts,
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::Response,
 };
 use keystead_kv::{JSON, json::entry_json};
 
@@ -15,7 +18,22 @@ use crate::{
     telemetry::OperationKind,
 };
 
-pub(crate) async fn read(keyed: Keyed, headers: HeaderMap) -> Result<Response, Problem> {
+/// What the head of a read asks for; the rest of it is not kept.
+pub(crate) struct Wanted {
+    unless: Option<Tags>,
+    bytes: bool,
+}
+
+impl<S: Sync> FromRequestParts<S> for Wanted {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let headers = &parts.headers;
+        Ok(Self { unless: Tags::of(headers, &header::IF_NONE_MATCH), bytes: wants_bytes(headers) })
+    }
+}
+
+pub(crate) async fn read(keyed: Keyed, wanted: Wanted) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
     let read = keyed.caller.tenant.store().read(&keyed.key).await;
     let read = counted(&keyed.caller, OperationKind::Get, read)?;
@@ -24,27 +42,33 @@ pub(crate) async fn read(keyed: Keyed, headers: HeaderMap) -> Result<Response, P
     }
     let entry = read.entry.ok_or_else(not_found)?;
     let etag = etag(entry.metadata.entity_tag());
-    let unchanged = match Tags::of(&headers, &header::IF_NONE_MATCH) {
+    let unchanged = match wanted.unless {
         None => false,
         Some(Tags::Any) => true,
         Some(Tags::These(tags)) => tags.contains(&entry.metadata.entity_tag()),
     };
+    let mut response = Response::new(Body::empty());
+    let out = response.headers_mut();
+    // Room for all that is added on the way out: to grow is a good part of a read's work.
+    out.reserve(8);
+    out.insert(header::ETAG, etag);
     // The same path answers with the entry or with its bytes, as the client asks.
-    let of_both = [(header::ETAG, etag), (header::VARY, HeaderValue::from_static("accept"))];
+    out.insert(header::VARY, HeaderValue::from_static("accept"));
     if unchanged {
-        return Ok((StatusCode::NOT_MODIFIED, of_both).into_response());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(response);
     }
-    if wants_bytes(&headers) {
+    if wanted.bytes {
         let content_type = HeaderValue::try_from(&entry.metadata.content_type)
             .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        out.insert(header::CONTENT_TYPE, content_type);
         // Whatever the bytes are, a browser must not run them in the gateway's name.
-        let of_bytes = [
-            (header::CONTENT_TYPE, content_type),
-            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-            (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox")),
-        ];
-        return Ok((of_both, of_bytes, Body::from(entry.value.clone())).into_response());
+        out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        out.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        *response.body_mut() = Body::from(entry.value.clone());
+    } else {
+        out.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+        *response.body_mut() = Body::from(entry_json(&keyed.key, &entry));
     }
-    let of_json = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON))];
-    Ok((of_both, of_json, entry_json(&keyed.key, &entry)).into_response())
+    Ok(response)
 }
