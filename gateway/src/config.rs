@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
 
-use crate::{telemetry::LogFormat, tenants::Source};
+use crate::{
+    telemetry::{AccessLog, LogFormat},
+    tenants::Source,
+};
 
 /// The door to every tenant's Redis.
 #[derive(Debug, Parser)]
@@ -17,6 +20,18 @@ pub struct Arguments {
     /// Address of `/metrics`.
     #[arg(long, env = "KEYSTEAD_METRICS_LISTEN", default_value = "0.0.0.0:9090")]
     pub metrics_listen: SocketAddr,
+    /// Address of the platform's own API (log levels); loopback, so that it takes a forwarded port to reach it.
+    #[arg(long, env = "KEYSTEAD_ADMIN_LISTEN", default_value = "127.0.0.1:9091")]
+    pub admin_listen: SocketAddr,
+    /// Requests that are logged: `off`, `all`, or `1/N` for one of N and all that failed for the gateway's or a Redis' sake.
+    #[arg(long, env = "KEYSTEAD_ACCESS_LOG", default_value = "1/100")]
+    pub access_log: AccessLog,
+    /// Name and port of a headless Service of the gateways, by which they find each other.
+    #[arg(long, env = "KEYSTEAD_PEERS", value_name = "NAME:PORT")]
+    pub peers: Option<String>,
+    /// Threads that serve requests; as many as there are cores when left out. Passwords are hashed on others.
+    #[arg(long, env = "KEYSTEAD_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
     /// Folder with a route in `<tenant>.json` for each tenant; changes are followed.
     #[arg(long, env = "KEYSTEAD_ROUTES", value_name = "DIR")]
     pub routes: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -19,21 +19,38 @@ use futures::FutureExt as _;
 
 use crate::{
     Gateway,
+    auth::Principal,
     problem::{Code, Problem},
-    tenants::{Allowance, write_allowances},
+    tenants::{Allowance, Tenant, write_allowances},
 };
 
 /// What is learned of a request on its way, for its answer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Noted(Arc<Mutex<Vec<Allowance>>>);
+pub(crate) struct Noted(Arc<Notes>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    allowances: Mutex<Vec<Allowance>>,
+    tenant: OnceLock<Arc<Tenant>>,
+    principal: OnceLock<Principal>,
+}
 
 impl Noted {
     pub(crate) fn add(&self, allowance: Allowance) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(allowance);
+        self.0.allowances.lock().unwrap_or_else(PoisonError::into_inner).push(allowance);
+    }
+
+    /// Whose request it is, and who calls where that is known.
+    pub(crate) fn set_caller(&self, tenant: &Arc<Tenant>, principal: Option<&Principal>) {
+        // The first that is known stays.
+        let _ = self.0.tenant.set(tenant.clone());
+        if let Some(principal) = principal {
+            let _ = self.0.principal.set(principal.clone());
+        }
     }
 
     fn allowances(&self) -> Vec<Allowance> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.allowances.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -61,9 +78,22 @@ pub(crate) async fn finish(
         response = as_problem(&response, id.to_str().unwrap_or(""));
     }
     let endpoint = endpoint.as_ref().map(MatchedPath::as_str);
-    let status = response.status();
-    gateway.metrics.requests.observe(&method, endpoint, status, started.elapsed());
-    tracing::debug!(request_id = ?id, %method, endpoint, status = status.as_u16(), "answered");
+    let (status, took) = (response.status(), started.elapsed());
+    gateway.metrics.requests.observe(&method, endpoint, status, took);
+    if gateway.access.takes(status) {
+        // The path is that of the route: a key may be a secret of its tenant.
+        tracing::info!(
+            target: "access",
+            request_id = id.to_str().unwrap_or(""),
+            tenant = noted.0.tenant.get().map(|tenant| tenant.name().as_str()),
+            principal = noted.0.principal.get().map(Principal::name).as_deref(),
+            %method,
+            endpoint,
+            status = status.as_u16(),
+            took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            "answered"
+        );
+    }
     let allowances = noted.allowances();
     if !allowances.is_empty() {
         write_allowances(response.headers_mut(), &allowances);

@@ -8,13 +8,17 @@ mod finish;
 mod http_text;
 mod idempotency;
 mod merge_patch;
+mod peers;
 mod problem;
 mod routes;
 pub mod server;
 pub mod telemetry;
 mod tenants;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 pub use tenants::{Source, Table, follow};
 
@@ -26,12 +30,15 @@ pub struct Gateway {
     tokens: auth::TokenCache,
     key_rates: auth::KeyRates,
     passwords: auth::Passwords,
+    pub peers: peers::Peers,
+    access: telemetry::Sampler,
+    begun: Instant,
     /// Set when the process is asked to end: readiness fails while requests are still answered.
     pub draining: AtomicBool,
 }
 
 impl Gateway {
-    pub fn new() -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(access: telemetry::AccessLog) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = telemetry::Metrics::new(routes::paths())?;
         Ok(Arc::new(Self {
             table: Table::new(metrics.operations.clone()),
@@ -39,6 +46,9 @@ impl Gateway {
             tokens: auth::TokenCache::new(),
             key_rates: auth::KeyRates::new(),
             passwords: auth::Passwords::new(),
+            peers: peers::Peers::default(),
+            access: telemetry::Sampler::new(access),
+            begun: Instant::now(),
             draining: AtomicBool::new(false),
         }))
     }

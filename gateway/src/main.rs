@@ -1,6 +1,10 @@
 //! The gateway's process: flags, logs, routes, servers, shutdown.
 
-use std::{process::ExitCode, sync::atomic::Ordering, time::Duration};
+use std::{
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use clap::Parser as _;
 use keystead_gateway::{Gateway, config::Arguments, follow, router, server, telemetry};
@@ -17,18 +21,28 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(error) = telemetry::init_logs(&arguments.log, arguments.log_format) {
-        eprintln!("error: {error}");
-        return ExitCode::from(2);
+    let logs = match telemetry::Logs::init(&arguments.log, arguments.log_format) {
+        Ok(logs) => Arc::new(logs),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut builder = match arguments.threads {
+        Some(1) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if let Some(threads) = arguments.threads {
+        builder.worker_threads(threads.into());
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(arguments)) {
+    match runtime.block_on(run(arguments, logs)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -37,14 +51,15 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), String> {
+async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), String> {
     raise_open_files();
-    let gateway = Gateway::new().map_err(|error| error.to_string())?;
+    let gateway = Gateway::new(arguments.access_log).map_err(|error| error.to_string())?;
     let bind = async |address| {
         TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
     };
     let listener = bind(arguments.listen).await?;
     let metrics_listener = bind(arguments.metrics_listen).await?;
+    let admin_listener = bind(arguments.admin_listen).await?;
     let (stop, stopped) = watch::channel(false);
     let idle = Duration::from_secs(arguments.idle_timeout);
     let metrics = tokio::spawn(server::serve(
@@ -54,6 +69,17 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         stopped.clone(),
         server::Limits { idle, grace: Duration::from_secs(1) },
     ));
+    let admin = tokio::spawn(server::serve(
+        admin_listener,
+        server::admin_router(logs),
+        None,
+        stopped.clone(),
+        server::Limits { idle, grace: Duration::from_secs(1) },
+    ));
+    if let Some(name) = arguments.peers.clone() {
+        let gateway = gateway.clone();
+        tokio::spawn(async move { gateway.peers.follow(&name, &gateway.metrics.peers).await });
+    }
     let routes = tokio::spawn(follow(arguments.source(), gateway.clone()));
     let grace = Duration::from_secs(arguments.shutdown_grace);
     let api = tokio::spawn(server::serve(
@@ -79,6 +105,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let _ = stop.send(true);
     let _ = api.await;
     let _ = metrics.await;
+    let _ = admin.await;
     tracing::info!("stopped");
     Ok(())
 }

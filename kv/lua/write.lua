@@ -3,7 +3,7 @@
 -- ARGV: 1 key, 2 condition (any, absent, present, match), 3 time to live in ms (0: never expires; -1: as the entry has),
 --       4 meta of the header, 5 value, 6 prefix of tag sets, 7 number of tags, then the tags,
 --       then for `match` pairs of version and time of update in µs, of which one must be the entry's
--- Returns {1, created (0 or 1), version, created µs, updated µs, expiry ms or 0}, or {0, exists (0 or 1)}.
+-- Returns, as numbers in a text: 1, created (0 or 1), version, created µs, updated µs, expiry ms or 0; or 0, exists (0 or 1).
 local entry, index, expiry, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local user_key, condition, ttl, tag_prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[6]
 local tags, next_argument = {}, 8 + tonumber(ARGV[7])
@@ -32,7 +32,7 @@ if condition == 'match' and exists then
     holds = holds or (tonumber(ARGV[i]) == version and tonumber(ARGV[i + 1]) == updated)
   end
 end
-if not holds then return {0, exists and 1 or 0} end
+if not holds then return exists and '0 1' or '0 0' end
 
 -- Two writes within one microsecond must still differ.
 updated = math.max(now_us, updated + 1)
@@ -55,4 +55,4 @@ save(KEYS, user_key, {
   version = version, created = created, updated = updated, expires = expires, meta = ARGV[4], value = ARGV[5],
 }, known)
 tell(index, 'put', user_key, version)
-return {1, exists and 0 or 1, version, created, updated, expires}
+return string.format('1 %d %.0f %.0f %.0f %.0f', exists and 0 or 1, version, created, updated, expires)

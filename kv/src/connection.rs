@@ -10,6 +10,7 @@ use redis::{
 };
 
 use crate::{
+    breaker::Breaker,
     caches::Caches,
     error::{Effect, Error},
     script::Script,
@@ -75,8 +76,14 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(script: &'static Script, keys: &[&[u8]]) -> Self {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(script.hash()).arg(keys.len()).arg(keys);
+        Self::sized(script, keys, 128)
+    }
+
+    /// With room for arguments of so many bytes.
+    pub(crate) fn sized(script: &'static Script, keys: &[&[u8]], bytes: usize) -> Self {
+        let of_keys: usize = keys.iter().map(|key| key.len()).sum();
+        let mut command = Cmd::with_capacity(3 + keys.len() + 12, 64 + of_keys + bytes);
+        command.arg("EVALSHA").arg(script.hash()).arg(keys.len()).arg(keys);
         Self { script, command }
     }
 
@@ -103,6 +110,7 @@ pub struct Connection {
     manager: ConnectionManager,
     options: Arc<ConnectOptions>,
     caches: Arc<Caches>,
+    breaker: Arc<Breaker>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -128,7 +136,7 @@ impl Connection {
             .set_pipeline_buffer_size(1024);
         let manager = ConnectionManager::new_lazy_with_config(options.client()?, config)
             .map_err(|error| Error::from_redis(&error, Effect::Read))?;
-        Ok(Self { manager, options: Arc::new(options), caches })
+        Ok(Self { manager, options: Arc::new(options), caches, breaker: Arc::new(Breaker::new()) })
     }
 
     /// What is kept of this Redis.
@@ -144,6 +152,16 @@ impl Connection {
     /// What it was opened with.
     pub fn options(&self) -> &ConnectOptions {
         &self.options
+    }
+
+    /// Whether Redis is taken for dead, and asked now and then only.
+    pub fn is_given_up(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// What Redis tells of itself, in a section of `INFO`.
+    pub async fn info(&self, section: &str) -> Result<String, Error> {
+        self.read(redis::cmd("INFO").arg(section)).await
     }
 
     /// Whether Redis answers.
@@ -196,6 +214,7 @@ impl Connection {
 
     /// Calls a script by its hash, and loads it first where Redis does not know it (then nothing was executed).
     pub(crate) async fn call(&self, call: &Call, effect: Effect) -> Result<Value, Error> {
+        self.may_ask()?;
         match self.send(&call.command).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let _hash: String = self.run(&call.script.load(), Effect::Read).await?;
@@ -220,12 +239,14 @@ impl Connection {
             all.add_command(command);
         }
         let count = all.len();
+        self.may_ask()?;
         let mut manager = self.manager.clone();
         let answers = match manager.req_packed_commands(&all, 0, count).await {
             // As for a single command.
             Err(error) if error.is_connection_refusal() => manager.req_packed_commands(&all, 0, count).await,
             answers => answers,
         };
+        self.note(&answers);
         let answers = answers.map_err(|error| Error::from_redis(&error, effect))?;
         let mut answers = answers
             .into_iter()
@@ -237,6 +258,7 @@ impl Connection {
     }
 
     pub(crate) async fn run<T: FromRedisValue>(&self, command: &Cmd, effect: Effect) -> Result<T, Error> {
+        self.may_ask()?;
         let answer = self.send(command).await;
         from_value(answer.map_err(|error| Error::from_redis(&error, effect))?)
     }
@@ -249,7 +271,24 @@ impl Connection {
             Err(error) if error.is_connection_refusal() => manager.req_packed_command(command).await,
             answer => answer,
         };
+        self.note(&answer);
         answer.and_then(Value::extract_error)
+    }
+
+    fn may_ask(&self) -> Result<(), Error> {
+        if self.breaker.lets_through() {
+            Ok(())
+        } else {
+            Err(Error::Unavailable("it has not answered for a while".into()))
+        }
+    }
+
+    fn note<T>(&self, answer: &Result<T, RedisError>) {
+        match answer {
+            Err(error) if error.is_timeout() => self.breaker.missed(),
+            // Also one that says no: it is there.
+            _ => self.breaker.answered(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod acl;
 pub mod api_keys;
+mod breaker;
 mod caches;
 mod connection;
 mod entry;

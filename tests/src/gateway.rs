@@ -24,6 +24,7 @@ pub struct Gateway {
     child: Child,
     port: u16,
     metrics_port: u16,
+    admin_port: u16,
     folder: TempDir,
 }
 
@@ -60,21 +61,41 @@ impl Gateway {
     /// Starts it with further arguments.
     pub fn start_with(binary: &Path, routes: &[Route], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::launch(binary, routes, arguments, folder, Stdio::inherit())
+    }
+
+    /// Starts it with its log in a file, see [`Self::log`].
+    pub fn start_logging(binary: &Path, routes: &[Route], arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = fs::File::create(folder.path().join("log")).expect("a file for the log");
+        Self::launch(binary, routes, arguments, folder, log.into())
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).expect("a gateway with a log")
+    }
+
+    fn launch(binary: &Path, routes: &[Route], arguments: &[&str], folder: TempDir, log: Stdio) -> Self {
         for route in routes {
             write(folder.path(), route);
         }
-        let (port, metrics_port) = (free_port(), free_port());
+        let (port, metrics_port, admin_port) = (free_port(), free_port(), free_port());
         let child = Command::new(binary)
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--metrics-listen", &format!("127.0.0.1:{metrics_port}")])
-            .args(["--drain-delay", "1", "--shutdown-grace", "5", "--log-format", "text", "--log", "warn"])
+            .args(["--admin-listen", &format!("127.0.0.1:{admin_port}")])
+            .args(["--drain-delay", "1", "--shutdown-grace", "5"])
+            // From the environment, so that a test's own arguments go before them.
+            .envs([("KEYSTEAD_LOG_FORMAT", "text"), ("KEYSTEAD_LOG", "warn")])
             .arg("--routes")
             .arg(folder.path())
             .args(arguments)
             .stdin(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("the gateway's binary starts");
-        let mut gateway = Self { child, port, metrics_port, folder };
+        let mut gateway = Self { child, port, metrics_port, admin_port, folder };
         let started = Instant::now();
         while !gateway.is_ready() {
             let ended = gateway.child.try_wait().expect("asking for its state");
@@ -96,6 +117,10 @@ impl Gateway {
 
     pub fn metrics_port(&self) -> u16 {
         self.metrics_port
+    }
+
+    pub fn admin_port(&self) -> u16 {
+        self.admin_port
     }
 
     pub fn pid(&self) -> u32 {

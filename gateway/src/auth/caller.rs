@@ -11,6 +11,7 @@ use keystead_route::ApiKeyText;
 use super::{Principal, Scope, api_key};
 use crate::{
     Gateway,
+    finish::Noted,
     problem::{Code, Problem},
     tenants::{InFlight, Tenant},
 };
@@ -52,6 +53,9 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
                 (tenant, principal, in_flight)
             }
         };
+        if let Some(noted) = parts.extensions.get::<Noted>() {
+            noted.set_caller(&tenant, Some(&principal));
+        }
         if let Some(rate) = gateway.key_rates.of(&tenant, &principal) {
             let detail = "this API key's requests_per_second is exceeded: slow down";
             rate.count(&parts.extensions, detail)?;

@@ -5,6 +5,7 @@ mod body;
 mod health;
 mod jobs;
 mod kv;
+mod seeing;
 mod watch;
 
 use std::sync::Arc;
@@ -41,6 +42,8 @@ fn api() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
         ("/kv/{key}/incr", post(kv::increment)),
         ("/kv/{key}/ttl", get(kv::ttl::read).put(kv::ttl::write).delete(kv::ttl::remove)),
         ("/watch", get(watch::watch)),
+        ("/diag", get(seeing::diag)),
+        ("/peers", get(seeing::peers)),
         ("/jobs", get(jobs::list).post(jobs::create)),
         ("/jobs/{id}", get(jobs::read).delete(jobs::cancel)),
         ("/jobs/{id}/result", get(jobs::result)),
@@ -58,11 +61,16 @@ fn routes() -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
         ("/api/v1/health/live", get(health::live)),
         ("/api/v1/health/ready", get(health::ready)),
     ];
-    let health = health.map(|(path, methods)| (path.to_owned(), methods));
+    let of_tenants = [
+        ("/t/{tenant}/health", get(seeing::health)),
+        ("/t/{tenant}/diag", get(seeing::diag)),
+        ("/t/{tenant}/peers", get(seeing::peers)),
+    ];
+    let health = health.into_iter().chain(of_tenants).map(|(path, methods)| (path.to_owned(), methods));
     let api = api().into_iter().flat_map(|(path, methods)| {
         [(format!("/api/v1{path}"), methods.clone()), (format!("/t/{{tenant}}/api/v1{path}"), methods)]
     });
-    health.into_iter().chain(api).collect()
+    health.chain(api).collect()
 }
 
 /// The paths of all routes.

@@ -1,5 +1,6 @@
 //! HTTP/1.1 and HTTP/2 on a listener, with a limit to idleness and a graceful end.
 
+mod admin;
 mod idle;
 
 use std::{sync::Arc, time::Duration};
@@ -14,6 +15,8 @@ use tokio::{net::TcpListener, sync::watch};
 
 use self::idle::{Activity, Counted, Watched};
 use crate::Gateway;
+
+pub use admin::admin_router;
 
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;

@@ -1,32 +1,17 @@
 //! Logs and metrics. No label has more values than there are routes, statuses or tenants.
 
+mod access;
+mod logs;
 mod operations;
 mod requests;
 
-use clap::ValueEnum;
 use prometheus::{Encoder as _, IntGauge, Registry, TextEncoder};
-use tracing_subscriber::EnvFilter;
 
 use self::requests::Requests;
+pub(crate) use access::Sampler;
+pub use access::{AccessLog, InvalidAccessLog};
+pub use logs::{LogFormat, LogLevels, Logs};
 pub(crate) use operations::{Counters, OperationKind, Operations};
-
-/// How a line of the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Text,
-}
-
-/// Begins logging to standard error.
-pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter:?}: {error}"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-        LogFormat::Text => logs.init(),
-    }
-    Ok(())
-}
 
 /// The gateway's figures.
 #[derive(Debug)]
@@ -37,6 +22,7 @@ pub struct Metrics {
     /// Open client connections.
     pub active_connections: IntGauge,
     pub(crate) tenants: IntGauge,
+    pub peers: IntGauge,
 }
 
 impl Metrics {
@@ -48,8 +34,11 @@ impl Metrics {
         let active_connections = IntGauge::new("active_connections", "Open client connections")?;
         let tenants = IntGauge::new("keystead_gateway_tenants", "Tenants in the route table")?;
         registry.register(Box::new(active_connections.clone()))?;
+        let peers =
+            IntGauge::new("kv_peers_count", "Gateways behind the name of their Service, this one too")?;
         registry.register(Box::new(tenants.clone()))?;
-        Ok(Self { registry, requests, operations, active_connections, tenants })
+        registry.register(Box::new(peers.clone()))?;
+        Ok(Self { registry, requests, operations, active_connections, tenants, peers })
     }
 
     /// Prometheus' text format.

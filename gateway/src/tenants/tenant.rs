@@ -121,6 +121,15 @@ impl Tenant {
         &self.route
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Requests under way, and clients that watch.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.in_flight.load(Ordering::Relaxed), self.watchers.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn store(&self) -> Store {
         Store::new(self.connection.clone())
     }

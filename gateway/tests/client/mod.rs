@@ -90,6 +90,10 @@ pub struct Client {
 
 impl Client {
     pub fn anonymous(gateway: &Gateway) -> Self {
+        Self::at(gateway.base())
+    }
+
+    fn at(base: String) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
@@ -98,7 +102,12 @@ impl Client {
             .max_idle_connections(0)
             .build()
             .new_agent();
-        Self { base: gateway.base(), credential: None, agent }
+        Self { base, credential: None, agent }
+    }
+
+    /// Without a credential, at another port.
+    pub fn anonymous_at(port: u16) -> Self {
+        Self::at(format!("http://127.0.0.1:{port}"))
     }
 
     pub fn with_token(gateway: &Gateway, token: &str) -> Self {

@@ -163,7 +163,10 @@ fn put_call(key: &str, put: &Put, condition: &Condition) -> Call {
     let milliseconds = put.ttl.milliseconds();
     let meta = encode_meta(&put.content_type, &put.tags);
     let tag_count = put.tags.len().to_string();
-    let mut call = Call::new(&script::WRITE, &[entry(key).as_bytes(), INDEX, EXPIRY, TAGS_OF]);
+    let entry = entry(key);
+    let around = 128 + key.len() + meta.len() + 64 * put.tags.len();
+    let keys: [&[u8]; 4] = [entry.as_bytes(), INDEX, EXPIRY, TAGS_OF];
+    let mut call = Call::sized(&script::WRITE, &keys, put.value.len() + around);
     call.arg(key).arg(word(condition)).arg(milliseconds).arg(meta);
     call.arg(&put.value[..]).arg(TAG_SET).arg(tag_count);
     for tag in tags {
@@ -176,8 +179,10 @@ fn put_call(key: &str, put: &Put, condition: &Condition) -> Call {
 }
 
 fn written(answer: Value) -> Result<Outcome<Written>, Error> {
-    let answer = Vec::<u64>::from_redis_value(answer).unwrap_or_default();
-    match answer[..] {
+    // Numbers in one text: an array of them takes longer to read than all of the answer's work.
+    let text = String::from_redis_value(answer).unwrap_or_default();
+    let numbers: Vec<u64> = text.split(' ').map_while(|number| number.parse().ok()).collect();
+    match numbers[..] {
         [1, created_new, version, created, updated, expires] => Ok(Outcome::Done(Written {
             created_new: created_new == 1,
             version,

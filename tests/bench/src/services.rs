@@ -169,6 +169,7 @@ fn start_gateway(name: &'static str, binary: &Path, folder: &Path, routes: &[Rou
     command
         .args(["--listen", &format!("127.0.0.1:{port}")])
         .args(["--metrics-listen", &format!("127.0.0.1:{}", free_port()?)])
+        .args(["--admin-listen", "127.0.0.1:0"])
         .arg("--routes")
         .arg(&routes_folder);
     Process::start(name, &mut command, port, folder)

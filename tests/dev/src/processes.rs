@@ -62,6 +62,7 @@ impl Processes {
         let mut command = Command::new(&arguments.gateway);
         command.args(["--listen", &listen, "--metrics-listen"]);
         command.arg(format!("127.0.0.1:{}", free_port()?));
+        command.args(["--admin-listen", "127.0.0.1:0"]);
         command.args(["--drain-delay", "0", "--shutdown-grace", "5", "--log-format", "text", "--routes"]);
         command.arg(routes);
         self.start("gateway".into(), command, &arguments.state.join("gateway.log"))?;

@@ -1,0 +1,98 @@
+//! How a tenant's Redis and this gateway do: `/health`, `/diag` and `/peers` of a tenant.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Gateway,
+    auth::{Caller, Scope},
+    problem::{Code, Problem},
+};
+
+/// The sections and fields of `INFO` that are shown, by the names that they get here.
+const FIGURES: [(&str, &str, &str); 9] = [
+    ("server", "redis_version", "version"),
+    ("server", "uptime_in_seconds", "uptime_seconds"),
+    ("clients", "connected_clients", "connected_clients"),
+    ("memory", "used_memory", "used_memory_bytes"),
+    ("memory", "maxmemory", "max_memory_bytes"),
+    ("replication", "role", "role"),
+    ("replication", "connected_slaves", "connected_replicas"),
+    ("stats", "evicted_keys", "evicted_keys"),
+    ("stats", "instantaneous_ops_per_sec", "operations_per_second"),
+];
+
+/// 503 where the tenant's Redis does not answer.
+pub(super) async fn health(caller: Caller) -> Result<Response, Problem> {
+    caller.needs(Scope::KvRead)?;
+    let (milliseconds, is_up) = ping(&caller).await;
+    if !is_up {
+        return Err(Problem::new(Code::RedisUnavailable, "the tenant's Redis does not answer"));
+    }
+    let body = json!({
+        "status": "ok",
+        "tenant_id": caller.tenant.name(),
+        "redis": {"available": true, "latency_ms": milliseconds},
+    });
+    Ok(Json(body).into_response())
+}
+
+async fn ping(caller: &Caller) -> (f64, bool) {
+    let started = Instant::now();
+    let is_up = caller.tenant.connection().ping().await.is_ok();
+    // To the microsecond.
+    ((started.elapsed().as_secs_f64() * 1e6).round() / 1e3, is_up)
+}
+
+/// Figures for who looks for a fault; no secret, and nothing of another tenant.
+pub(super) async fn diag(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Response, Problem> {
+    caller.needs(Scope::Admin)?;
+    let connection = caller.tenant.connection();
+    let (milliseconds, is_up) = ping(&caller).await;
+    let mut redis = Map::from_iter([
+        ("available".to_owned(), json!(is_up)),
+        ("latency_ms".to_owned(), json!(is_up.then_some(milliseconds))),
+        ("breaker".to_owned(), json!(if connection.is_given_up() { "open" } else { "closed" })),
+    ]);
+    for section in ["server", "clients", "memory", "replication", "stats"] {
+        let Ok(text) = connection.info(section).await else { break };
+        for (_, field, name) in FIGURES.iter().filter(|(of, _, _)| *of == section) {
+            let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            let value = value.map_or(Value::Null, |text| {
+                text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
+            });
+            redis.insert((*name).to_owned(), value);
+        }
+    }
+    let keys = caller.tenant.store().count().await.ok();
+    let (in_flight, watchers) = caller.tenant.load();
+    let body = json!({
+        "tenant_id": caller.tenant.name(),
+        "gateway": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": gateway.begun.elapsed().as_secs(),
+            "draining": gateway.draining.load(Ordering::Relaxed),
+            "requests_in_flight": in_flight,
+            "watchers": watchers,
+        },
+        "redis": redis,
+        "keys": keys,
+    });
+    Ok(Json(body).into_response())
+}
+
+/// The gateways that share the work, as the name of their Service gives them.
+pub(super) async fn peers(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Response, Problem> {
+    caller.needs(Scope::Admin)?;
+    let peers = gateway.peers.addresses();
+    Ok(Json(json!({"peers": *peers, "count": peers.len()})).into_response())
+}
