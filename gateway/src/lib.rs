@@ -38,10 +38,10 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn new(access: telemetry::AccessLog) -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(access: telemetry::AccessLog, threads: usize) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = telemetry::Metrics::new(routes::paths())?;
         Ok(Arc::new(Self {
-            table: Table::new(metrics.operations.clone()),
+            table: Table::new(metrics.operations.clone(), threads),
             metrics,
             tokens: auth::TokenCache::new(),
             key_rates: auth::KeyRates::new(),

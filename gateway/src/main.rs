@@ -28,14 +28,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut builder = match arguments.threads {
-        Some(1) => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    };
-    if let Some(threads) = arguments.threads {
-        builder.worker_threads(threads.into());
-    }
-    let runtime = match builder.enable_all().build() {
+    // For what is not a client's request; those have threads of their own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
@@ -53,7 +47,8 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), String> {
     raise_open_files();
-    let gateway = Gateway::new(arguments.access_log).map_err(|error| error.to_string())?;
+    let threads = arguments.threads.map_or_else(server::Threads::default_count, usize::from);
+    let gateway = Gateway::new(arguments.access_log, threads).map_err(|error| error.to_string())?;
     let bind = async |address| {
         TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
     };
@@ -66,12 +61,14 @@ async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), Str
         metrics_listener,
         server::metrics_router(gateway.clone()),
         None,
+        None,
         stopped.clone(),
         server::Limits { idle, grace: Duration::from_secs(1) },
     ));
     let admin = tokio::spawn(server::serve(
         admin_listener,
         server::admin_router(logs),
+        None,
         None,
         stopped.clone(),
         server::Limits { idle, grace: Duration::from_secs(1) },
@@ -85,6 +82,7 @@ async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), Str
     let api = tokio::spawn(server::serve(
         listener,
         router(gateway.clone()),
+        Some(server::Threads::start(threads).map_err(|error| format!("cannot start the threads: {error}"))?),
         Some(gateway.metrics.active_connections.clone()),
         stopped,
         server::Limits { idle, grace },

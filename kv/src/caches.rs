@@ -11,7 +11,13 @@ use std::{
 use redis::{PushInfo, PushKind, Value, aio::ConnectionManager};
 use tokio::sync::Notify;
 
-use crate::{api_keys::ApiKey, entry::Entry, feed::FEED, tracked::Tracked};
+use crate::{
+    api_keys::ApiKey,
+    entry::Entry,
+    feed::FEED,
+    lanes::{MAX_LANES, current_lane},
+    tracked::Tracked,
+};
 
 /// Room for API keys, in bytes.
 const API_KEY_BYTES: u64 = 256 * 1024;
@@ -29,7 +35,8 @@ pub(crate) struct Caches {
     pub(crate) api_keys: Tracked<ApiKey>,
     /// The change feed has got longer, or nobody would tell.
     pub(crate) feed_changed: Arc<Notify>,
-    is_watched: AtomicBool,
+    /// By lane: each connection tells of what was read through it.
+    is_watched: [AtomicBool; MAX_LANES],
 }
 
 impl Caches {
@@ -38,7 +45,7 @@ impl Caches {
             entries: (entry_bytes > 0).then(|| Tracked::new(entry_bytes, 1024)),
             api_keys: Tracked::new(API_KEY_BYTES, 1024),
             feed_changed: Arc::default(),
-            is_watched: AtomicBool::new(false),
+            is_watched: [const { AtomicBool::new(false) }; MAX_LANES],
         }
     }
 
@@ -80,21 +87,25 @@ impl Caches {
         self.entries.as_ref().is_none_or(Tracked::is_empty) && self.api_keys.is_empty()
     }
 
-    fn take_used(&self) -> bool {
-        let entries = self.entries.as_ref().is_some_and(Tracked::take_used);
-        self.api_keys.take_used() || entries
+    fn take_used(&self, lane: usize) -> bool {
+        let entries = self.entries.as_ref().is_some_and(|entries| entries.take_used(lane));
+        self.api_keys.take_used(lane) || entries
     }
 
-    /// Begins a watch, unless there is one.
-    pub(crate) fn watch(caches: &Arc<Self>, manager: &ConnectionManager) {
-        if !caches.is_watched.swap(true, Ordering::AcqRel) {
-            tokio::spawn(watch(Arc::downgrade(caches), manager.clone()));
+    /// Begins a watch over the connection of the current lane, unless there is one.
+    pub(crate) fn watch(caches: &Arc<Self>, manager: ConnectionManager) {
+        let lane = current_lane() % MAX_LANES;
+        // Mostly there is one.
+        if !caches.is_watched[lane].load(Ordering::Relaxed)
+            && !caches.is_watched[lane].swap(true, Ordering::AcqRel)
+        {
+            tokio::spawn(watch(Arc::downgrade(caches), manager, lane));
         }
     }
 }
 
 /// Ends when nothing is kept or used any more.
-async fn watch(caches: Weak<Caches>, mut manager: ConnectionManager) {
+async fn watch(caches: Weak<Caches>, mut manager: ConnectionManager, lane: usize) {
     let mut last: Option<i64> = None;
     let mut idle = 0;
     loop {
@@ -104,14 +115,14 @@ async fn watch(caches: Weak<Caches>, mut manager: ConnectionManager) {
             caches.clear();
         }
         last = id;
-        idle = if caches.take_used() { 0 } else { idle + 1 };
+        idle = if caches.take_used(lane) { 0 } else { idle + 1 };
         if idle >= IDLE_ROUNDS {
             caches.clear();
         }
         if caches.is_empty() {
-            caches.is_watched.store(false, Ordering::Release);
+            caches.is_watched[lane].store(false, Ordering::Release);
             // Something may have come in between.
-            if caches.is_empty() || caches.is_watched.swap(true, Ordering::AcqRel) {
+            if caches.is_empty() || caches.is_watched[lane].swap(true, Ordering::AcqRel) {
                 return;
             }
         }

@@ -1,4 +1,5 @@
-//! The one multiplexed connection to a tenant's Redis: opened at first use, mended by itself, failing at once.
+//! The multiplexed connection to a tenant's Redis, one for each thread that serves: opened at first use, mended by itself,
+//! failing at once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,13 +7,14 @@ use keystead_route::{Endpoint, SecretText};
 use redis::{
     Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
     ProtocolVersion, RedisConnectionInfo, RedisError, ServerErrorKind, ToRedisArgs, Value,
-    aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig},
+    aio::{ConnectionLike as _, ConnectionManagerConfig},
 };
 
 use crate::{
     breaker::Breaker,
     caches::Caches,
     error::{Effect, Error},
+    lanes::Lanes,
     script::Script,
 };
 
@@ -29,6 +31,8 @@ pub struct ConnectOptions {
     pub response_timeout: Duration,
     /// Room for entries that are kept in this process, in bytes; 0: none are kept.
     pub cache_bytes: u64,
+    /// How many threads have a connection of their own, see [`enter_lane`](crate::enter_lane); 1 by default.
+    pub lanes: usize,
 }
 
 impl ConnectOptions {
@@ -40,6 +44,7 @@ impl ConnectOptions {
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_millis(500),
             cache_bytes: 0,
+            lanes: 1,
         }
     }
 
@@ -107,7 +112,7 @@ impl Call {
 /// return works: nothing is retried in the background, and nobody waits behind a back-off.
 #[derive(Clone)]
 pub struct Connection {
-    manager: ConnectionManager,
+    lanes: Arc<Lanes>,
     options: Arc<ConnectOptions>,
     caches: Arc<Caches>,
     breaker: Arc<Breaker>,
@@ -120,7 +125,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Prepares a connection; connects nowhere yet. Must be called within a Tokio runtime.
+    /// Prepares a connection; connects nowhere yet.
     pub fn open(options: ConnectOptions) -> Result<Self, Error> {
         let caches = Arc::new(Caches::new(options.cache_bytes));
         let told = caches.clone();
@@ -134,9 +139,8 @@ impl Connection {
             .set_response_timeout(Some(options.response_timeout))
             // Many requests wait on the same connection: its queue must not be what they wait for.
             .set_pipeline_buffer_size(1024);
-        let manager = ConnectionManager::new_lazy_with_config(options.client()?, config)
-            .map_err(|error| Error::from_redis(&error, Effect::Read))?;
-        Ok(Self { manager, options: Arc::new(options), caches, breaker: Arc::new(Breaker::new()) })
+        let lanes = Arc::new(Lanes::new(options.client()?, config, options.lanes));
+        Ok(Self { lanes, options: Arc::new(options), caches, breaker: Arc::new(Breaker::new()) })
     }
 
     /// What is kept of this Redis.
@@ -146,7 +150,9 @@ impl Connection {
 
     /// Sees to it that what is kept goes when Redis cannot tell of changes any more.
     pub(crate) fn watch_caches(&self) {
-        Caches::watch(&self.caches, &self.manager);
+        if let Ok(manager) = self.lanes.manager() {
+            Caches::watch(&self.caches, manager);
+        }
     }
 
     /// What it was opened with.
@@ -240,7 +246,7 @@ impl Connection {
         }
         let count = all.len();
         self.may_ask()?;
-        let mut manager = self.manager.clone();
+        let mut manager = self.lanes.manager().map_err(|error| Error::from_redis(&error, effect))?;
         let answers = match manager.req_packed_commands(&all, 0, count).await {
             // As for a single command.
             Err(error) if error.is_connection_refusal() => manager.req_packed_commands(&all, 0, count).await,
@@ -264,7 +270,7 @@ impl Connection {
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        let mut manager = self.manager.clone();
+        let mut manager = self.lanes.manager()?;
         let answer = match manager.req_packed_command(command).await {
             // The manager tells of the attempt before this one, and has begun another: that one's result is asked
             // for. Nothing was executed.

@@ -14,6 +14,7 @@ mod error;
 pub mod feed;
 pub mod idempotency;
 pub mod json;
+mod lanes;
 pub mod limits;
 pub mod queue;
 mod script;
@@ -23,6 +24,7 @@ mod tracked;
 pub use connection::{ConnectOptions, Connection};
 pub use entry::{Corrupt, EntityTag, Entry, JSON, Metadata};
 pub use error::Error;
+pub use lanes::{MAX_LANES, enter_lane};
 pub use store::{
     Condition, Done, Filter, Incremented, Listing, NotIncremented, Operation, Outcome, Put, Read, Select,
     Store, Ttl, Written,

@@ -2,21 +2,30 @@
 
 mod admin;
 mod idle;
+mod threads;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::header, response::IntoResponse as _, routing::get};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use prometheus::IntGauge;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+    sync::watch,
+};
 
 use self::idle::{Activity, Counted, Watched};
 use crate::Gateway;
 
 pub use admin::admin_router;
+pub use threads::Threads;
 
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -30,25 +39,38 @@ pub struct Limits {
     pub grace: Duration,
 }
 
-/// Serves until `stop` is true; then finishes what is under way.
+/// What serves connections.
+#[derive(Clone, Debug)]
+struct Serving {
+    http: auto::Builder<TokioExecutor>,
+    router: Router,
+    connections: Option<IntGauge>,
+    idle: Duration,
+}
+
+/// Serves until `stop` is true; then finishes what is under way. Without threads of their own, connections are served by
+/// the current runtime.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    threads: Option<Threads>,
     connections: Option<IntGauge>,
     mut stop: watch::Receiver<bool>,
     limits: Limits,
 ) {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().max_buf_size(MAX_HEAD);
-    server.http2().max_header_list_size(64 * 1024);
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().max_buf_size(MAX_HEAD);
+    http.http2().max_header_list_size(64 * 1024);
+    let serving = Arc::new(Serving { http, router, connections, idle: limits.idle });
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        // Taken from this runtime, so that a thread can take it to its own.
+        let stream = match accepted.and_then(|(stream, _)| stream.into_std()) {
+            Ok(stream) => stream,
             Err(error) => {
                 // No file descriptors left, or the client is gone already: the next may work.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -56,33 +78,54 @@ pub async fn serve(
                 continue;
             }
         };
-        // A small answer must not wait for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
-        let activity = Arc::new(Activity::default());
-        let service = Counted { router: router.clone(), activity: activity.clone() };
-        let stream = Watched { stream, activity: activity.clone() };
-        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        let gauge = connections.clone();
-        tokio::spawn(async move {
-            if let Some(gauge) = &gauge {
-                gauge.inc();
+        let (runtime, place) = match &threads {
+            Some(threads) => {
+                let (runtime, place) = threads.place();
+                (runtime, Some(place))
             }
-            tokio::select! {
-                biased;
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended");
-                },
-                () = activity.ends(limits.idle) => tracing::debug!("an idle connection is closed"),
-            }
-            if let Some(gauge) = &gauge {
-                gauge.dec();
-            }
+            None => (Handle::current(), None),
+        };
+        let (serving, watcher) = (serving.clone(), graceful.watcher());
+        runtime.spawn(async move {
+            serving.connection(stream, watcher).await;
+            drop(place);
         });
     }
     drop(listener);
     if tokio::time::timeout(limits.grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way after the grace");
+    }
+}
+
+impl Serving {
+    async fn connection(&self, stream: std::net::TcpStream, watcher: Watcher) {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be served");
+                return;
+            }
+        };
+        // A small answer must not wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let activity = Arc::new(Activity::default());
+        let service = Counted { router: self.router.clone(), activity: activity.clone() };
+        let stream = Watched { stream, activity: activity.clone() };
+        let connection =
+            watcher.watch(self.http.serve_connection(TokioIo::new(stream), service).into_owned());
+        if let Some(gauge) = &self.connections {
+            gauge.inc();
+        }
+        tokio::select! {
+            biased;
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended");
+            },
+            () = activity.ends(self.idle) => tracing::debug!("an idle connection is closed"),
+        }
+        if let Some(gauge) = &self.connections {
+            gauge.dec();
+        }
     }
 }
 

@@ -37,12 +37,14 @@ pub struct Table {
     tenants: ArcSwap<HashMap<String, Arc<Tenant>, RandomState>>,
     loaded: AtomicBool,
     operations: Counters,
+    /// Threads that serve.
+    lanes: usize,
 }
 
 impl Table {
     /// An empty one; its tenants count their operations here.
-    pub(crate) fn new(operations: Counters) -> Self {
-        Self { tenants: ArcSwap::default(), loaded: AtomicBool::new(false), operations }
+    pub(crate) fn new(operations: Counters, lanes: usize) -> Self {
+        Self { lanes, tenants: ArcSwap::default(), loaded: AtomicBool::new(false), operations }
     }
 
     pub(crate) fn get(&self, tenant: &str) -> Option<Arc<Tenant>> {
@@ -65,7 +67,7 @@ impl Table {
         let mut new = HashMap::default();
         for route in routes {
             let name = route.tenant.to_string();
-            match Tenant::from_route(route, old.get(&name), &self.operations) {
+            match Tenant::from_route(route, old.get(&name), &self.operations, self.lanes) {
                 Ok(tenant) => {
                     new.insert(name, tenant);
                 }

@@ -79,6 +79,7 @@ impl Tenant {
         route: Route,
         old: Option<&Arc<Self>>,
         operations: &Counters,
+        lanes: usize,
     ) -> Result<Arc<Self>, Unusable> {
         if let Some(old) = old.filter(|old| old.route == route) {
             return Ok(old.clone());
@@ -96,6 +97,7 @@ impl Tenant {
             let redis = &route.redis;
             let (username, password) = (redis.username.clone(), redis.password.clone());
             let mut options = ConnectOptions::new(redis.endpoint.clone(), username, password);
+            options.lanes = lanes;
             options.cache_bytes = route.cache.as_ref().map_or(0, |cache| cache.max_bytes);
             Connection::open(options)?
         };

@@ -1,0 +1,46 @@
+//! One connection for each thread that serves: a connection whose tasks run where it is used wakes no other thread, and
+//! answers of many requests still come together.
+
+use std::{cell::Cell, sync::OnceLock};
+
+use redis::{
+    Client, RedisError,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+
+/// Threads that can have a lane of their own.
+pub const MAX_LANES: usize = 64;
+
+thread_local! {
+    static LANE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Gives the current thread a lane: connections that it uses are its own from now on, and their tasks run on the
+/// current-thread runtime that it must have. A thread that was given none is in lane 0.
+pub fn enter_lane(lane: usize) {
+    LANE.set(lane);
+}
+
+pub(crate) fn current_lane() -> usize {
+    LANE.get()
+}
+
+/// The managers of one Redis' connections, each made at its first use.
+pub(crate) struct Lanes {
+    client: Client,
+    config: ConnectionManagerConfig,
+    managers: Box<[OnceLock<Result<ConnectionManager, RedisError>>]>,
+}
+
+impl Lanes {
+    pub(crate) fn new(client: Client, config: ConnectionManagerConfig, count: usize) -> Self {
+        let managers = (0..count.clamp(1, MAX_LANES)).map(|_| OnceLock::new()).collect();
+        Self { client, config, managers }
+    }
+
+    /// That of the current thread. Must be called within a Tokio runtime.
+    pub(crate) fn manager(&self) -> Result<ConnectionManager, RedisError> {
+        let make = || ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone());
+        self.managers[current_lane() % self.managers.len()].get_or_init(make).clone()
+    }
+}
