@@ -88,6 +88,10 @@ pub struct LimitsSpec {
     #[serde(default = "default_ttl_seconds")]
     #[schemars(range(min = 0, max = 315_360_000))]
     pub default_ttl_seconds: i64,
+    /// Keys that the tenant may have; a write that would make another gets 507. Without it memory is the only bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub max_keys: Option<i64>,
     /// Requests a second that each gateway pod answers; more get 429. Without it there is no such limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -116,6 +120,7 @@ impl Default for LimitsSpec {
             max_key_bytes: max_key_bytes(),
             max_value_bytes: max_value_bytes(),
             default_ttl_seconds: default_ttl_seconds(),
+            max_keys: None,
             requests_per_second: None,
             burst: None,
         }

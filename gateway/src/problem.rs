@@ -80,6 +80,7 @@ codes! {
     OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "Whether the write happened is not known";
     DeadlineExceeded = GATEWAY_TIMEOUT "deadline_exceeded" "The tenant's Redis did not answer in time";
     StorageFull = INSUFFICIENT_STORAGE "storage_full" "The tenant's Redis is full";
+    TooManyKeys = INSUFFICIENT_STORAGE "too_many_keys" "The tenant has too many keys";
     Internal = INTERNAL_SERVER_ERROR "internal" "The gateway failed";
 }
 
@@ -144,6 +145,7 @@ impl From<Error> for Problem {
             Error::OutcomeUnknown => Code::OutcomeUnknown,
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::Full => Code::StorageFull,
+            Error::TooManyKeys => Code::TooManyKeys,
             Error::Corrupt(_) | Error::Refused(_) => {
                 tracing::error!(%error, "a store failed");
                 Code::Internal

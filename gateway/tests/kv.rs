@@ -3,7 +3,8 @@
 
 mod client;
 
-use client::{Answer, Client, code, eventually, start};
+use client::{Answer, Client, code, eventually, start, start_with};
+use keystead_tests::{gateway::route, redis::Server};
 use serde_json::{Value, json};
 
 const MERGE_PATCH: &[(&str, &str)] = &[("Content-Type", "application/merge-patch+json")];
@@ -242,4 +243,32 @@ fn a_list_with_large_values_comes_in_parts() {
     }
     assert_eq!(seen, (0..20).collect::<Vec<u64>>());
     assert!(parts > 1, "none of them holds all");
+}
+
+#[test]
+fn a_tenant_has_no_more_keys_than_it_may() {
+    let server = Server::start();
+    let mut route = route("acme", &server.address());
+    route.limits.max_keys = Some(3);
+    let gateway = start_with(&[route]);
+    let client = Client::registered(&gateway, "acme");
+    client.put("/api/v1/kv/brief", &json!({"value": 1, "ttl": 1}));
+    client.post("/api/v1/kv", &json!({"key": "a", "value": 1}));
+    client.post("/api/v1/kv/n/incr", &json!({}));
+    let too_many = (507, "too_many_keys".to_owned());
+    let refused = client.put("/api/v1/kv/b", &json!({"value": 1}));
+    assert_eq!(code(&refused), too_many);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("spec.limits.maxKeys"));
+    assert_eq!(code(&client.post("/api/v1/kv", &json!({"key": "b", "value": 1}))), too_many);
+    assert_eq!(code(&client.post("/api/v1/kv/m/incr", &json!({}))), too_many);
+    let batch = json!({"items": [{"key": "b", "value": 1}, {"key": "a", "value": 2}]});
+    let items = client.post("/api/v1/kv/batch", &batch).json()["items"].clone();
+    assert_eq!((&items[0]["status"], &items[1]["status"]), (&json!(507), &json!(200)));
+    // What is there may change, and what has expired makes room, swept or not.
+    assert_eq!(client.put("/api/v1/kv/a", &json!({"value": 3})).status, 200);
+    assert_eq!(client.post("/api/v1/kv/n/incr", &json!({})).json()["value"], json!(2));
+    eventually(|| (client.put("/api/v1/kv/b", &json!({"value": 1})).status == 201).then_some(()));
+    assert_eq!(client.get("/api/v1/kv/stats/count").json(), json!({"count": 3}));
+    client.delete("/api/v1/kv/a");
+    assert_eq!(client.put("/api/v1/kv/c", &json!({"value": 1})).status, 201);
 }

@@ -19,6 +19,9 @@ pub enum Error {
     /// `maxmemory` is reached and the tenant keeps its data (`OOM`).
     #[error("the tenant's Redis is full: delete keys or raise its memory limit")]
     Full,
+    /// There are as many keys as the tenant may have: nothing was written.
+    #[error("the tenant has as many keys as spec.limits.maxKeys allows: delete some, or raise it")]
+    TooManyKeys,
     /// Bytes in Redis that this version cannot read.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),

@@ -1,7 +1,13 @@
 //! One connection for each thread that serves: a connection whose tasks run where it is used wakes no other thread, and
 //! answers of many requests still come together.
 
-use std::{cell::Cell, sync::OnceLock};
+use std::{
+    cell::Cell,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use redis::{
     Client, RedisError,
@@ -30,17 +36,31 @@ pub(crate) struct Lanes {
     client: Client,
     config: ConnectionManagerConfig,
     managers: Box<[OnceLock<Result<ConnectionManager, RedisError>>]>,
+    /// How often it was asked for, as far as that matters.
+    uses: AtomicU32,
 }
+
+/// So many requests go over one connection, whichever thread they are of: with it a Redis that is seldom asked costs the
+/// memory of one connection, not of one for each thread.
+const SHARED_USES: u32 = 256;
 
 impl Lanes {
     pub(crate) fn new(client: Client, config: ConnectionManagerConfig, count: usize) -> Self {
         let managers = (0..count.clamp(1, MAX_LANES)).map(|_| OnceLock::new()).collect();
-        Self { client, config, managers }
+        Self { client, config, managers, uses: AtomicU32::new(0) }
     }
 
-    /// That of the current thread. Must be called within a Tokio runtime.
+    /// That of the current thread, or of another while there is little to do. Must be called within a Tokio runtime.
     pub(crate) fn manager(&self) -> Result<ConnectionManager, RedisError> {
         let make = || ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone());
-        self.managers[current_lane() % self.managers.len()].get_or_init(make).clone()
+        let is_seldom = self.uses.load(Ordering::Relaxed) < SHARED_USES;
+        if is_seldom {
+            self.uses.fetch_add(1, Ordering::Relaxed);
+        }
+        let shared = || self.managers.iter().find_map(OnceLock::get);
+        match shared().filter(|_| is_seldom) {
+            Some(manager) => manager.clone(),
+            None => self.managers[current_lane() % self.managers.len()].get_or_init(make).clone(),
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! our own, also takes away the right to fill it, so that an answer which was overtaken is never kept.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -53,9 +53,14 @@ impl<T: Weigh> Weighter<Vec<u8>, Slot<T>> for ByBytes {
     }
 }
 
+type Slots<T> = Cache<Vec<u8>, Slot<T>, ByBytes>;
+
 /// Values by the name of what they were read from.
 pub(crate) struct Tracked<T: Weigh> {
-    slots: Cache<Vec<u8>, Slot<T>, ByBytes>,
+    /// Made at the first look: most tenants of a gateway are idle.
+    slots: OnceLock<Slots<T>>,
+    items: usize,
+    max_bytes: u64,
     /// What weighs more is not kept: it would drive everything else out.
     largest: usize,
     /// Raised when nothing that is known can be trusted any more.
@@ -67,7 +72,7 @@ pub(crate) struct Tracked<T: Weigh> {
 
 impl<T: Weigh> std::fmt::Debug for Tracked<T> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Tracked").field("values", &self.slots.len()).finish_non_exhaustive()
+        out.debug_struct("Tracked").finish_non_exhaustive()
     }
 }
 
@@ -92,15 +97,10 @@ impl<T: Weigh> Tracked<T> {
     /// For about so many bytes, of values of about this size.
     pub(crate) fn new(max_bytes: u64, usual_size: u64) -> Self {
         let items = usize::try_from(max_bytes / usual_size.max(1)).unwrap_or(usize::MAX).clamp(16, 1 << 20);
-        let slots = Cache::with(
+        Self {
+            slots: OnceLock::new(),
             items,
             max_bytes,
-            ByBytes,
-            DefaultHashBuilder::default(),
-            DefaultLifecycle::default(),
-        );
-        Self {
-            slots,
             largest: usize::try_from(max_bytes / 8).unwrap_or(usize::MAX),
             epoch: AtomicU64::new(0),
             next_ticket: AtomicU64::new(0),
@@ -110,7 +110,7 @@ impl<T: Weigh> Tracked<T> {
 
     pub(crate) fn find(&self, name: &[u8]) -> Found<'_, T> {
         let epoch = self.epoch.load(Ordering::Acquire);
-        if let Some(Slot::Known { epoch: then, value }) = self.slots.get(name)
+        if let Some(Slot::Known { epoch: then, value }) = self.slots().get(name)
             && then == epoch
         {
             if self.used.load(Ordering::Relaxed) != u64::MAX {
@@ -120,23 +120,34 @@ impl<T: Weigh> Tracked<T> {
         }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let name: Vec<u8> = name.into();
-        self.slots.insert(name.clone(), Slot::Reserved(ticket));
+        self.slots().insert(name.clone(), Slot::Reserved(ticket));
         Found::Reserved(Reservation { cache: self, name, ticket, epoch })
     }
 
     /// Forgets a value, and takes the right to fill its place from whoever reads it now.
     pub(crate) fn forget(&self, name: &[u8]) {
-        self.slots.remove(name);
+        if let Some(slots) = self.slots.get() {
+            slots.remove(name);
+        }
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.slots.clear();
+        if let Some(slots) = self.slots.get() {
+            slots.clear();
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.get().is_none_or(Cache::is_empty)
+    }
+
+    fn slots(&self) -> &Slots<T> {
+        self.slots.get_or_init(|| {
+            let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+            Cache::with(self.items, self.max_bytes, ByBytes, hasher, lifecycle)
+        })
     }
 
     /// Whether something was found since this lane last asked.
@@ -155,7 +166,7 @@ impl<T: Weigh> Reservation<'_, T> {
             return;
         }
         // A place that is not there any more gives a guard for a new one, which is dropped.
-        let _ = self.cache.slots.entry(&self.name[..], None, |_, slot| {
+        let _ = self.cache.slots().entry(&self.name[..], None, |_, slot| {
             if matches!(slot, Slot::Reserved(by) if *by == ticket) {
                 *slot = Slot::Known { epoch, value };
             }
@@ -169,7 +180,7 @@ impl<T: Weigh> Drop for Reservation<'_, T> {
     fn drop(&mut self) {
         let ticket = self.ticket;
         self.cache
-            .slots
+            .slots()
             .remove_if(&self.name[..], |slot| matches!(slot, Slot::Reserved(by) if *by == ticket));
     }
 }
@@ -235,8 +246,8 @@ mod tests {
         for number in 0..1000 {
             reserve(&cache, format!("k{number}").as_bytes()).fill(Arc::new("x".repeat(1000)));
         }
-        assert!(cache.slots.weight() <= 102_000, "{}", cache.slots.weight());
-        assert!(cache.slots.len() > 20, "{}", cache.slots.len());
+        assert!(cache.slots().weight() <= 102_000, "{}", cache.slots().weight());
+        assert!(cache.slots().len() > 20, "{}", cache.slots().len());
         reserve(&cache, b"large").fill(Arc::new("x".repeat(20_000)));
         assert!(known(&cache, b"large").is_none(), "it would drive the others out");
     }

@@ -81,6 +81,9 @@ pub struct Limits {
     pub max_value_bytes: u64,
     /// Time to live, in seconds, of an entry written without one; 0: never expires.
     pub default_ttl_seconds: u64,
+    /// Keys that the tenant may have; none: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_keys: Option<u64>,
     /// Requests a second that one gateway answers; none: as many as it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
@@ -95,6 +98,7 @@ impl Default for Limits {
             max_key_bytes: 256,
             max_value_bytes: 2 * 1024 * 1024,
             default_ttl_seconds: 3600,
+            max_keys: None,
             requests_per_second: None,
             burst: None,
         }

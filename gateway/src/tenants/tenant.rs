@@ -133,7 +133,7 @@ impl Tenant {
     }
 
     pub(crate) fn store(&self) -> Store {
-        Store::new(self.connection.clone())
+        Store::new(self.connection.clone()).with_max_keys(self.route.limits.max_keys.unwrap_or(0))
     }
 
     pub(crate) fn queue(&self) -> Queue {

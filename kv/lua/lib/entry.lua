@@ -40,3 +40,8 @@ local function load(key)
   return entry
 end
 
+-- too_many(most, now_ms, index, expiry): whether there are as many keys as may be; those that have expired do not count.
+local function too_many(most, now_ms, index, expiry)
+  return most > 0 and redis.call('ZCARD', index) - redis.call('ZCOUNT', expiry, '-inf', now_ms) >= most
+end
+

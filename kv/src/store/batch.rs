@@ -2,7 +2,7 @@
 
 use redis::{FromRedisValue as _, Value, cmd};
 
-use super::{Condition, Outcome, Put, Store, Written, delete_call, deleted, entry, put_call, written};
+use super::{Condition, Outcome, Put, Store, Written, delete_call, deleted, entry, written};
 use crate::{
     entry::Entry,
     error::{Effect, Error},
@@ -40,7 +40,7 @@ impl Store {
                     pipeline.add_command(cmd("GET").arg(entry(key)).clone());
                     continue;
                 }
-                Operation::Put { key, put } => put_call(key, put, &Condition::Any),
+                Operation::Put { key, put } => self.put_call(key, put, &Condition::Any),
                 Operation::Delete { key } => delete_call(key, &Condition::Any),
             };
             effect = Effect::Write;

@@ -36,7 +36,12 @@ impl Store {
         ttl: Ttl,
     ) -> Result<Result<Incremented, NotIncremented>, Error> {
         let mut call = Call::new(&script::INCREMENT, &[entry(key).as_bytes(), INDEX, EXPIRY, TAGS_OF]);
-        call.arg(key).arg(by).arg(ttl.milliseconds()).arg(encode_meta(JSON, &BTreeMap::new())).arg(TAG_SET);
+        call.arg(key)
+            .arg(by)
+            .arg(ttl.milliseconds())
+            .arg(encode_meta(JSON, &BTreeMap::new()))
+            .arg(TAG_SET)
+            .arg(self.max_keys);
         let answer = self.connection.call_as::<Vec<i64>>(&call, Effect::Write).await;
         self.changed(key);
         let positive = i64::unsigned_abs;
@@ -53,6 +58,7 @@ impl Store {
             })),
             [0, 1] => Ok(Err(NotIncremented::NotANumber)),
             [0, 2] => Ok(Err(NotIncremented::TooLarge)),
+            [0, 3] => Err(Error::TooManyKeys),
             _ => Err(Error::Refused("an unexpected answer of increment.lua".into())),
         }
     }

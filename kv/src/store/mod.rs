@@ -34,6 +34,8 @@ const SWEEP_BATCH: u64 = 500;
 #[derive(Clone, Debug)]
 pub struct Store {
     connection: Connection,
+    /// 0: any number.
+    max_keys: u64,
 }
 
 /// A value to be written.
@@ -101,7 +103,13 @@ impl Ttl {
 
 impl Store {
     pub fn new(connection: Connection) -> Self {
-        Self { connection }
+        Self { connection, max_keys: 0 }
+    }
+
+    /// Refuses new keys where there are so many; 0: never.
+    #[must_use]
+    pub fn with_max_keys(self, max_keys: u64) -> Self {
+        Self { max_keys, ..self }
     }
 
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
@@ -124,7 +132,7 @@ impl Store {
 
     /// Writes a value if the condition holds.
     pub async fn put(&self, key: &str, put: &Put, condition: &Condition) -> Result<Outcome<Written>, Error> {
-        let answer = self.connection.call(&put_call(key, put, condition), Effect::Write).await;
+        let answer = self.connection.call(&self.put_call(key, put, condition), Effect::Write).await;
         self.changed(key);
         written(answer?)
     }
@@ -158,24 +166,26 @@ impl Store {
     }
 }
 
-fn put_call(key: &str, put: &Put, condition: &Condition) -> Call {
-    let tags = put.tags.iter().map(|(name, value)| tag(name, value));
-    let milliseconds = put.ttl.milliseconds();
-    let meta = encode_meta(&put.content_type, &put.tags);
-    let tag_count = put.tags.len().to_string();
-    let entry = entry(key);
-    let around = 128 + key.len() + meta.len() + 64 * put.tags.len();
-    let keys: [&[u8]; 4] = [entry.as_bytes(), INDEX, EXPIRY, TAGS_OF];
-    let mut call = Call::sized(&script::WRITE, &keys, put.value.len() + around);
-    call.arg(key).arg(word(condition)).arg(milliseconds).arg(meta);
-    call.arg(&put.value[..]).arg(TAG_SET).arg(tag_count);
-    for tag in tags {
-        call.arg(tag);
+impl Store {
+    fn put_call(&self, key: &str, put: &Put, condition: &Condition) -> Call {
+        let tags = put.tags.iter().map(|(name, value)| tag(name, value));
+        let milliseconds = put.ttl.milliseconds();
+        let meta = encode_meta(&put.content_type, &put.tags);
+        let tag_count = put.tags.len().to_string();
+        let entry = entry(key);
+        let around = 128 + key.len() + meta.len() + 64 * put.tags.len();
+        let keys: [&[u8]; 4] = [entry.as_bytes(), INDEX, EXPIRY, TAGS_OF];
+        let mut call = Call::sized(&script::WRITE, &keys, put.value.len() + around);
+        call.arg(key).arg(word(condition)).arg(milliseconds).arg(meta);
+        call.arg(&put.value[..]).arg(TAG_SET).arg(self.max_keys).arg(tag_count);
+        for tag in tags {
+            call.arg(tag);
+        }
+        for number in matches(condition) {
+            call.arg(number);
+        }
+        call
     }
-    for number in matches(condition) {
-        call.arg(number);
-    }
-    call
 }
 
 fn written(answer: Value) -> Result<Outcome<Written>, Error> {
@@ -190,6 +200,7 @@ fn written(answer: Value) -> Result<Outcome<Written>, Error> {
             updated,
             expires: (expires > 0).then_some(expires),
         })),
+        [0, 2] => Err(Error::TooManyKeys),
         [0, exists] => Ok(Outcome::Refused { exists: exists == 1 }),
         _ => Err(Error::Refused("an unexpected answer of write.lua".into())),
     }

@@ -178,6 +178,7 @@ pub fn validate(
             max_key_bytes: in_range("limits.maxKeyBytes", spec.limits.max_key_bytes.into())?,
             max_value_bytes: in_range("limits.maxValueBytes", spec.limits.max_value_bytes)?,
             default_ttl_seconds: in_range("limits.defaultTtlSeconds", spec.limits.default_ttl_seconds)?,
+            max_keys: optional("limits.maxKeys", spec.limits.max_keys)?,
             requests_per_second: optional("limits.requestsPerSecond", spec.limits.requests_per_second)?,
             burst: optional("limits.burst", spec.limits.burst)?,
         },
@@ -353,7 +354,10 @@ fn in_range<T: TryFrom<i64>>(field: &'static str, value: i64) -> Result<T, Inval
     T::try_from(value).map_err(|_| Invalid::Range { field, value })
 }
 
-fn optional(field: &'static str, value: Option<i32>) -> Result<Option<u32>, Invalid> {
+fn optional<T: TryFrom<i64>>(
+    field: &'static str,
+    value: Option<impl Into<i64>>,
+) -> Result<Option<T>, Invalid> {
     value.map(|value| in_range(field, value.into())).transpose()
 }
 
