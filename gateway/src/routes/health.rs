@@ -12,11 +12,35 @@ use serde_json::json;
 
 use crate::Gateway;
 
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "health",
+    operation_id = "live",
+    summary = "Whether the process is alive",
+    responses(
+        (status = 200, description = "It is"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(()),
+)]
 pub(super) async fn live() -> Response {
     Json(json!({"status": "ok"})).into_response()
 }
 
 /// 503 in plain form, so that a probe's log says why.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "health",
+    operation_id = "ready",
+    summary = "Whether the routes are loaded",
+    responses(
+        (status = 200, description = "They are"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(()),
+)]
 pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     let reason = if gateway.draining.load(Ordering::Relaxed) {
         Some("draining")

@@ -5,6 +5,8 @@ mod body;
 mod health;
 mod jobs;
 mod kv;
+mod openapi;
+mod schemas;
 mod seeing;
 mod watch;
 
@@ -83,6 +85,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     routes()
         .into_iter()
         .fold(Router::new(), |router, (path, methods)| router.route(&path, methods))
+        .merge(openapi::router())
         .fallback(async || axum::http::StatusCode::NOT_FOUND)
         .layer(middleware::from_fn_with_state(gateway.clone(), finish))
         .with_state(gateway)

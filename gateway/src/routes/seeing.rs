@@ -32,6 +32,21 @@ const FIGURES: [(&str, &str, &str); 9] = [
 ];
 
 /// 503 where the tenant's Redis does not answer.
+#[utoipa::path(
+    get,
+    path = "/t/{tenant}/health",
+    tag = "health",
+    operation_id = "tenant_health",
+    summary = "Whether the tenant's Redis answers",
+    params(
+        ("tenant" = String, Path, description = "The tenant", example = "acme"),
+    ),
+    responses(
+        (status = 200, description = "It does"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
+)]
 pub(super) async fn health(caller: Caller) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
     let (milliseconds, is_up) = ping(&caller).await;
@@ -54,6 +69,18 @@ async fn ping(caller: &Caller) -> (f64, bool) {
 }
 
 /// Figures for who looks for a fault; no secret, and nothing of another tenant.
+#[utoipa::path(
+    get,
+    path = "/diag",
+    tag = "health",
+    operation_id = "diag",
+    summary = "Figures of the tenant's Redis and of this gateway",
+    responses(
+        (status = 200, description = "No secret, and nothing of another tenant"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["admin"]), ("api_key" = ["admin"])),
+)]
 pub(super) async fn diag(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;
     let connection = caller.tenant.connection();
@@ -91,6 +118,18 @@ pub(super) async fn diag(State(gateway): State<Arc<Gateway>>, caller: Caller) ->
 }
 
 /// The gateways that share the work, as the name of their Service gives them.
+#[utoipa::path(
+    get,
+    path = "/peers",
+    tag = "health",
+    operation_id = "peers",
+    summary = "The gateways that share the work",
+    responses(
+        (status = 200, description = "`peers` and `count`"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["admin"]), ("api_key" = ["admin"])),
+)]
 pub(super) async fn peers(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;
     let peers = gateway.peers.addresses();

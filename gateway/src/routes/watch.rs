@@ -35,6 +35,22 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const SWEEP: u64 = 500;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+#[utoipa::path(
+    get,
+    path = "/watch",
+    tag = "kv",
+    operation_id = "watch",
+    summary = "Follow the changes",
+    params(
+        ("prefix" = Option<String>, Query, description = "What the keys begin with"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Where to go on: the `id` of the last event that was seen"),
+    ),
+    responses(
+        (status = 200, description = "Events `put`, `delete`, `expire` and `reset`", body = String, content_type = "text/event-stream"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
+)]
 pub(super) async fn watch(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,

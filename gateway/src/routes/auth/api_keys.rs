@@ -59,6 +59,19 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyId {
     }
 }
 
+#[utoipa::path(
+    post,
+    path = "/auth/api-keys",
+    tag = "auth",
+    operation_id = "create_api_key",
+    summary = "Make an API key",
+    request_body(content = crate::routes::schemas::NewApiKey),
+    responses(
+        (status = 201, description = "Made; `api_key` is shown this once", body = crate::routes::schemas::ApiKey),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["admin"]), ("api_key" = ["admin"])),
+)]
 pub(crate) async fn create(caller: Caller, request: Request) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;
     let (parts, content) = request.into_parts();
@@ -77,6 +90,18 @@ pub(crate) async fn create(caller: Caller, request: Request) -> Result<Response,
     Ok(response)
 }
 
+#[utoipa::path(
+    get,
+    path = "/auth/api-keys",
+    tag = "auth",
+    operation_id = "list_api_keys",
+    summary = "All API keys",
+    responses(
+        (status = 200, description = "Without secrets: `items` and `total`"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["admin"]), ("api_key" = ["admin"])),
+)]
 pub(crate) async fn list(caller: Caller) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;
     let keys = caller.tenant.api_keys().list().await?;
@@ -84,6 +109,21 @@ pub(crate) async fn list(caller: Caller) -> Result<Response, Problem> {
     Ok(Json(json!({"items": items, "total": items.len()})).into_response())
 }
 
+#[utoipa::path(
+    delete,
+    path = "/auth/api-keys/{id}",
+    tag = "auth",
+    operation_id = "revoke_api_key",
+    summary = "Revoke an API key",
+    params(
+        ("id" = String, Path, description = "As the answer that made it has it"),
+    ),
+    responses(
+        (status = 204, description = "Revoked"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["admin"]), ("api_key" = ["admin"])),
+)]
 pub(crate) async fn revoke(caller: Caller, KeyId(id): KeyId) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;
     if caller.tenant.api_keys().revoke(&id).await? {
@@ -93,6 +133,22 @@ pub(crate) async fn revoke(caller: Caller, KeyId(id): KeyId) -> Result<Response,
     }
 }
 
+#[utoipa::path(
+    post,
+    path = "/auth/api-keys/{id}/rotate",
+    tag = "auth",
+    operation_id = "rotate_api_key",
+    summary = "Give an API key another secret",
+    params(
+        ("id" = String, Path, description = "As the answer that made it has it"),
+    ),
+    request_body(content = Option<crate::routes::schemas::Rotation>),
+    responses(
+        (status = 200, description = "With the new `api_key`", body = crate::routes::schemas::ApiKey),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["admin"]), ("api_key" = ["admin"])),
+)]
 pub(crate) async fn rotate(caller: Caller, KeyId(id): KeyId, request: Request) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;
     let (parts, content) = request.into_parts();

@@ -24,6 +24,19 @@ struct Login {
     tenant: Option<String>,
 }
 
+#[utoipa::path(
+    post,
+    path = "/auth/login",
+    tag = "auth",
+    operation_id = "login",
+    summary = "Log in",
+    request_body(content = crate::routes::schemas::Credentials),
+    responses(
+        (status = 200, description = "Tokens", body = crate::routes::schemas::Tokens),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(()),
+)]
 pub(crate) async fn login(
     State(gateway): State<Arc<Gateway>>,
     request: Request,

@@ -11,6 +11,18 @@ use crate::{
     problem::{Code, Problem},
 };
 
+#[utoipa::path(
+    get,
+    path = "/auth/me",
+    tag = "auth",
+    operation_id = "me",
+    summary = "Who calls",
+    responses(
+        (status = 200, description = "The account", body = crate::routes::schemas::Account),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = []), ("api_key" = [])),
+)]
 pub(crate) async fn me(caller: Caller) -> Result<Response, Problem> {
     let scopes = caller.principal.scopes().words();
     let Principal::User(user) = &caller.principal else {

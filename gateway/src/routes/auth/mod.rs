@@ -1,10 +1,10 @@
 //! Accounts and tokens.
 
-mod api_keys;
-mod login;
-mod me;
-mod refresh;
-mod register;
+pub(super) mod api_keys;
+pub(super) mod login;
+pub(super) mod me;
+pub(super) mod refresh;
+pub(super) mod register;
 
 use std::{sync::Arc, time::Duration};
 

@@ -24,6 +24,19 @@ struct Refresh {
     refresh_token: String,
 }
 
+#[utoipa::path(
+    post,
+    path = "/auth/refresh",
+    tag = "auth",
+    operation_id = "refresh",
+    summary = "Spend a refresh token for new tokens",
+    request_body(content = crate::routes::schemas::Refresh),
+    responses(
+        (status = 200, description = "Tokens; the refresh token that was sent is spent", body = crate::routes::schemas::Tokens),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(()),
+)]
 pub(crate) async fn refresh(
     State(gateway): State<Arc<Gateway>>,
     request: Request,
@@ -58,6 +71,19 @@ pub(crate) async fn refresh(
 
 /// Ends the session of the access token, and that of a refresh token in the body: no further tokens come of them. An access
 /// token lives on until it expires.
+#[utoipa::path(
+    post,
+    path = "/auth/logout",
+    tag = "auth",
+    operation_id = "logout",
+    summary = "End the session",
+    request_body(content = Option<crate::routes::schemas::Refresh>),
+    responses(
+        (status = 204, description = "Ended: no further tokens come of it"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = []), ("api_key" = [])),
+)]
 pub(crate) async fn logout(caller: Caller, request: Request) -> Result<Response, Problem> {
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, body::SMALL).await?;

@@ -31,6 +31,19 @@ struct Registration {
     scopes: Option<Vec<String>>,
 }
 
+#[utoipa::path(
+    post,
+    path = "/auth/register",
+    tag = "auth",
+    operation_id = "register",
+    summary = "Make an account",
+    request_body(content = crate::routes::schemas::Registration),
+    responses(
+        (status = 201, description = "Made", body = crate::routes::schemas::Tokens),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(()),
+)]
 pub(crate) async fn register(
     State(gateway): State<Arc<Gateway>>,
     request: Request,

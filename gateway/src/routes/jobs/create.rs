@@ -34,6 +34,22 @@ struct Fields {
     priority: Option<u8>,
 }
 
+#[utoipa::path(
+    post,
+    path = "/jobs",
+    tag = "jobs",
+    operation_id = "create_job",
+    summary = "Queue a job",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters: a repeated request is carried out once"),
+    ),
+    request_body(content = crate::routes::schemas::NewJob),
+    responses(
+        (status = 202, description = "Queued", body = crate::routes::schemas::QueuedJob),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["jobs:write"]), ("api_key" = ["jobs:write"])),
+)]
 pub(crate) async fn create(caller: Caller, request: Request) -> Result<Response, Problem> {
     caller.needs(Scope::JobsWrite)?;
     let (parts, content) = request.into_parts();

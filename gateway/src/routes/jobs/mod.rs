@@ -1,8 +1,8 @@
 //! Jobs: queued here, run by the tenant's own worker.
 
-mod change;
-mod create;
-mod read;
+pub(super) mod change;
+pub(super) mod create;
+pub(super) mod read;
 
 use axum::{
     extract::{FromRequestParts, RawPathParams},

@@ -23,6 +23,21 @@ pub(crate) struct Page {
     page_size: Option<u64>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/jobs/{id}",
+    tag = "jobs",
+    operation_id = "read_job",
+    summary = "One job",
+    params(
+        ("id" = String, Path, description = "As the answer that made it has it"),
+    ),
+    responses(
+        (status = 200, description = "The job", body = crate::routes::schemas::Job),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["jobs:read"]), ("api_key" = ["jobs:read"])),
+)]
 pub(crate) async fn read(caller: Caller, JobId(id): JobId) -> Result<Response, Problem> {
     caller.needs(Scope::JobsRead)?;
     let job = caller.tenant.queue().get(&id).await?.ok_or_else(not_found)?;
@@ -30,6 +45,21 @@ pub(crate) async fn read(caller: Caller, JobId(id): JobId) -> Result<Response, P
 }
 
 /// The bytes that the job has left, as its `result.content_type` says.
+#[utoipa::path(
+    get,
+    path = "/jobs/{id}/result",
+    tag = "jobs",
+    operation_id = "read_job_result",
+    summary = "The bytes that a job has left",
+    params(
+        ("id" = String, Path, description = "As the answer that made it has it"),
+    ),
+    responses(
+        (status = 200, description = "As the `content_type` of its `result` says", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["jobs:read"]), ("api_key" = ["jobs:read"])),
+)]
 pub(crate) async fn result(caller: Caller, JobId(id): JobId) -> Result<Response, Problem> {
     caller.needs(Scope::JobsRead)?;
     let queue = caller.tenant.queue();
@@ -45,6 +75,22 @@ pub(crate) async fn result(caller: Caller, JobId(id): JobId) -> Result<Response,
 }
 
 /// The newest first.
+#[utoipa::path(
+    get,
+    path = "/jobs",
+    tag = "jobs",
+    operation_id = "list_jobs",
+    summary = "Jobs, the newest first",
+    params(
+        ("page" = Option<u64>, Query, description = "From 1"),
+        ("page_size" = Option<u64>, Query, description = "1 to 100; 50 when absent"),
+    ),
+    responses(
+        (status = 200, description = "`items`, `total`, `page` and `page_size`"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["jobs:read"]), ("api_key" = ["jobs:read"])),
+)]
 pub(crate) async fn list(
     caller: Caller,
     page: Result<Query<Page>, QueryRejection>,

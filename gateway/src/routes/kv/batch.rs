@@ -64,6 +64,22 @@ fn raw<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a 
     Deserialize::deserialize(deserializer).map(Some)
 }
 
+#[utoipa::path(
+    post,
+    path = "/kv/batch",
+    tag = "kv",
+    operation_id = "batch",
+    summary = "Many operations in one round trip",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters: a repeated request is carried out once"),
+    ),
+    request_body(content = crate::routes::schemas::Batch),
+    responses(
+        (status = 200, description = "A result for each, in order", body = crate::routes::schemas::BatchResult),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:write"]), ("api_key" = ["kv:write"])),
+)]
 pub(crate) async fn batch(
     caller: Caller,
     uri: Uri,

@@ -14,6 +14,19 @@ use crate::{
     routes::body,
 };
 
+#[utoipa::path(
+    post,
+    path = "/kv",
+    tag = "kv",
+    operation_id = "create_entry",
+    summary = "Write a new key",
+    request_body(content = crate::routes::schemas::NewEntry),
+    responses(
+        (status = 201, description = "Made", body = crate::routes::schemas::Entry),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:write"]), ("api_key" = ["kv:write"])),
+)]
 pub(crate) async fn create(caller: Caller, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     caller.needs(Scope::KvWrite)?;
     body::needs_json(&headers)?;

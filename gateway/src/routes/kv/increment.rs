@@ -35,6 +35,23 @@ fn one() -> i64 {
     1
 }
 
+#[utoipa::path(
+    post,
+    path = "/kv/{key}/incr",
+    tag = "kv",
+    operation_id = "increment",
+    summary = "Add to a whole number",
+    params(
+        ("key" = String, Path, description = "An absent key counts as 0", example = "counter"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters: a repeated request is carried out once"),
+    ),
+    request_body(content = Option<crate::routes::schemas::Increment>),
+    responses(
+        (status = 200, description = "The number as it is now", body = crate::routes::schemas::Number),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:write"]), ("api_key" = ["kv:write"])),
+)]
 pub(crate) async fn increment(
     keyed: Keyed,
     uri: Uri,

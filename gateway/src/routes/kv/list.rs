@@ -90,6 +90,27 @@ impl Parameters {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/kv",
+    tag = "kv",
+    operation_id = "list_entries",
+    summary = "List keys in byte order",
+    params(
+        ("page" = Option<u64>, Query, description = "From 1; excludes `cursor`"),
+        ("page_size" = Option<u64>, Query, description = "1 to 1000; 100 when absent"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the answer before"),
+        ("limit" = Option<u64>, Query, description = "As `page_size`"),
+        ("prefix" = Option<String>, Query, description = "What the keys begin with"),
+        ("tag_filter" = Option<Vec<String>>, Query, description = "`name:value`, up to 8 times; all must hold"),
+        ("values" = Option<bool>, Query, description = "With their values; by `cursor` only"),
+    ),
+    responses(
+        (status = 200, description = "A part of them", body = crate::routes::schemas::List),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
+)]
 pub(crate) async fn list(caller: Caller, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
     let parameters = Parameters::of(query.as_deref().unwrap_or(""))?;
@@ -139,6 +160,18 @@ fn push_items<T>(json: &mut String, items: &[(String, T)], push: impl Fn(&mut St
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/kv/stats/count",
+    tag = "kv",
+    operation_id = "count_entries",
+    summary = "Count the keys",
+    responses(
+        (status = 200, description = "Without those that have expired", body = crate::routes::schemas::Count),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
+)]
 pub(crate) async fn count(caller: Caller) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
     caller.principal.may_use("")?;

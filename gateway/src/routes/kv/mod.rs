@@ -1,15 +1,15 @@
 //! Keys and values.
 
-mod batch;
-mod create;
-mod exists;
-mod increment;
-mod list;
-mod patch;
-mod read;
-mod remove;
+pub(super) mod batch;
+pub(super) mod create;
+pub(super) mod exists;
+pub(super) mod increment;
+pub(super) mod list;
+pub(super) mod patch;
+pub(super) mod read;
+pub(super) mod remove;
 pub(super) mod ttl;
-mod write;
+pub(super) mod write;
 
 use std::{collections::BTreeMap, sync::Arc};
 

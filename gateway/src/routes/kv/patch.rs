@@ -23,6 +23,23 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 /// How often it is tried where others write the same key; each try means that another one succeeded.
 const TRIES: u32 = 20;
 
+#[utoipa::path(
+    patch,
+    path = "/kv/{key}",
+    tag = "kv",
+    operation_id = "patch_entry",
+    summary = "Change parts of a JSON value",
+    params(
+        ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
+        ("If-Match" = Option<String>, Header, description = "An `ETag`, or `*`"),
+    ),
+    request_body(content = serde_json::Value, content_type = "application/merge-patch+json", example = json!({"hello": "you", "more": null})),
+    responses(
+        (status = 200, description = "The entry as it is now", body = crate::routes::schemas::Entry),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:write"]), ("api_key" = ["kv:write"])),
+)]
 pub(crate) async fn patch(keyed: Keyed, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     let content_type = header_text(&headers, &header::CONTENT_TYPE).unwrap_or("");

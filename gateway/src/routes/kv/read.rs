@@ -33,6 +33,23 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
     }
 }
 
+#[utoipa::path(
+    method(get, head),
+    path = "/kv/{key}",
+    tag = "kv",
+    operation_id = "read_entry",
+    summary = "Read a key",
+    params(
+        ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
+        ("If-None-Match" = Option<String>, Header, description = "An `ETag`, or `*`"),
+    ),
+    responses(
+        (status = 200, description = "The entry, or its bytes with `Accept: application/octet-stream`", body = crate::routes::schemas::Entry),
+        (status = 304, description = "It is as `If-None-Match` says"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
+)]
 pub(crate) async fn read(keyed: Keyed, wanted: Wanted) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
     let read = keyed.caller.tenant.store().read(&keyed.key).await;

@@ -11,6 +11,22 @@ use serde_json::json;
 use super::{Keyed, condition, condition_failed, counted, not_found};
 use crate::{auth::Scope, http_text::Tags, problem::Problem, telemetry::OperationKind};
 
+#[utoipa::path(
+    delete,
+    path = "/kv/{key}",
+    tag = "kv",
+    operation_id = "delete_entry",
+    summary = "Delete a key",
+    params(
+        ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
+        ("If-Match" = Option<String>, Header, description = "An `ETag`, or `*`"),
+    ),
+    responses(
+        (status = 200, description = "Deleted"),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:write"]), ("api_key" = ["kv:write"])),
+)]
 pub(crate) async fn remove(keyed: Keyed, headers: HeaderMap) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     // `If-Match: *` asks for a key that is there, and so does every deletion.

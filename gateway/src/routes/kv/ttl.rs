@@ -26,6 +26,21 @@ struct Fields {
 }
 
 /// Seconds left, rounded up; −1: never expires.
+#[utoipa::path(
+    get,
+    path = "/kv/{key}/ttl",
+    tag = "kv",
+    operation_id = "read_ttl",
+    summary = "How long a key lives",
+    params(
+        ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
+    ),
+    responses(
+        (status = 200, description = "Seconds left; −1: it never expires", body = crate::routes::schemas::TimeToLive),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
+)]
 pub(crate) async fn read(keyed: Keyed) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
     let left = keyed.caller.tenant.store().ttl(&keyed.key).await;
@@ -34,6 +49,22 @@ pub(crate) async fn read(keyed: Keyed) -> Result<Response, Problem> {
     Ok(Json(json!({"ttl": seconds})).into_response())
 }
 
+#[utoipa::path(
+    put,
+    path = "/kv/{key}/ttl",
+    tag = "kv",
+    operation_id = "write_ttl",
+    summary = "Give a key another time to live",
+    params(
+        ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
+    ),
+    request_body(content = crate::routes::schemas::TimeToLive),
+    responses(
+        (status = 200, description = "The time to live", body = crate::routes::schemas::TimeToLive),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:write"]), ("api_key" = ["kv:write"])),
+)]
 pub(crate) async fn write(keyed: Keyed, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     let fields: Fields = body::json(&headers, content).await?;
@@ -46,6 +77,21 @@ pub(crate) async fn write(keyed: Keyed, headers: HeaderMap, content: Body) -> Re
     set(&keyed, ttl_of(seconds.unwrap_or(0))?).await
 }
 
+#[utoipa::path(
+    delete,
+    path = "/kv/{key}/ttl",
+    tag = "kv",
+    operation_id = "delete_ttl",
+    summary = "Let a key live for ever",
+    params(
+        ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
+    ),
+    responses(
+        (status = 200, description = "−1", body = crate::routes::schemas::TimeToLive),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:write"]), ("api_key" = ["kv:write"])),
+)]
 pub(crate) async fn remove(keyed: Keyed) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     set(&keyed, Ttl::Forever).await

@@ -24,6 +24,25 @@ use crate::{
 const TTL: HeaderName = HeaderName::from_static("x-ttl");
 const TAGS: HeaderName = HeaderName::from_static("x-tags");
 
+#[utoipa::path(
+    put,
+    path = "/kv/{key}",
+    tag = "kv",
+    operation_id = "write_entry",
+    summary = "Write a key",
+    params(
+        ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
+        ("If-Match" = Option<String>, Header, description = "An `ETag`, or `*`"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only a new key"),
+    ),
+    request_body(content = crate::routes::schemas::EntryWrite),
+    responses(
+        (status = 200, description = "Replaced", body = crate::routes::schemas::Entry),
+        (status = 201, description = "Made", body = crate::routes::schemas::Entry),
+        (status = "default", response = crate::routes::schemas::Failed),
+    ),
+    security(("token" = ["kv:write"]), ("api_key" = ["kv:write"])),
+)]
 pub(crate) async fn write(keyed: Keyed, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvWrite)?;
     let condition =
