@@ -11,7 +11,7 @@ use base64::{
 };
 use client::{Answer, Client, code, eventually, start, start_with};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use keystead_route::SigningKey;
+use keystead_route::{ADMIN_KEY_ID, ApiKeyText, SigningKey};
 use keystead_tests::{
     gateway::{ED25519, HS256, route},
     redis::Server,
@@ -362,12 +362,19 @@ fn passwords_cannot_be_tried_without_end() {
 
 #[test]
 fn nothing_from_the_network_makes_a_500() {
-    let (_redis, gateway) = start(&["acme"]);
-    let client = Client::registered(&gateway, "acme");
+    let redis = Server::start();
+    let mut route = route("acme", &redis.address());
+    let (admin, hash) = ApiKeyText::make(&route.tenant, ADMIN_KEY_ID, [7; 32]);
+    route.auth.admin_key_sha256 = Some(hash);
+    let gateway = start_with(&[route]);
+    let (admin, nobody) = (Client::with_api_key(&gateway, admin.expose()), Client::anonymous(&gateway));
     let path = prop_oneof![
         "/api/v1/kv/[!-~&&[^#?]]{0,40}",
         "/api/v1/kv\\?(page|page_size|cursor|limit|prefix|tag_filter|values)=[!-~&&[^#]]{0,20}",
         "/api/v1/kv/(batch|k/incr|k/ttl|k)",
+        "/api/v1/auth/(register|login|refresh|logout|me|api-keys|api-keys/[!-~&&[^#?]]{0,20}(/rotate)?)",
+        "/api/v1/jobs(/[!-~&&[^#?]]{0,40}(/retry|/result)?)?",
+        "/api/v1/(diag|peers|watch\\?[a-o][!-~&&[^#]]{0,20})",
         "/t/[!-~&&[^#?]]{0,20}/api/v1/kv/(%[0-9A-F]{2}){1,8}",
         "/[!-~&&[^#?]]{0,40}",
     ];
@@ -383,19 +390,34 @@ fn nothing_from_the_network_makes_a_500() {
         collection::vec(any::<u8>(), 0..200),
         "\\{\"items\":\\[\\{\"(key|op|value)\":[\\[\\]{}\"0-9a-z:,.-]{0,20}\\}\\]\\}"
             .prop_map(String::into_bytes),
-        "\\{\"(key|value|ttl|tags|by)\":[\\[\\]{}\"0-9a-z:,.-]{0,30}\\}".prop_map(String::into_bytes),
+        "\\{\"(key|value|ttl|tags|by|name|scopes|kind|username)\":[\\[\\]{}\"0-9a-z:,.-]{0,30}\\}"
+            .prop_map(String::into_bytes),
         Just(br#"{"key":"k","value":1}"#.to_vec()),
     ];
-    let mut runner = TestRunner::new(Config { cases: 1500, ..Config::default() });
+    let credential = prop_oneof![
+        3 => Just(None),
+        1 => ("X-API-Key|Authorization", "(Bearer )?(ks_acme_[a-z0-9]{0,20}_[0-9a-f]{60,66}|[!-~]{1,60})").prop_map(Some),
+    ];
+    let mut runner = TestRunner::new(Config { cases: 2000, ..Config::default() });
     runner
         .run(
-            &(method, path, content_type, condition, body),
-            |(method, path, content_type, condition, body)| {
+            &(method, path, content_type, condition, body, credential),
+            |(method, path, content_type, condition, body, credential)| {
                 // A path that no client library would send is not this test's business.
                 if path.parse::<ureq::http::Uri>().is_err() {
                     return Ok(());
                 }
-                let headers = [("Content-Type", content_type.trim()), ("If-Match", condition.trim())];
+                let condition = condition.trim();
+                let mut headers = vec![("Content-Type", content_type.trim())];
+                headers
+                    .extend(["If-Match", "Idempotency-Key", "Last-Event-ID"].map(|name| (name, condition)));
+                let client = match &credential {
+                    None => &admin,
+                    Some((name, value)) => {
+                        headers.push((name, value));
+                        &nobody
+                    }
+                };
                 let answer = client.raw(method, &path, &headers, &body);
                 prop_assert!(answer.status < 500, "{} {} -> {:?}", method, path, answer);
                 if answer.status >= 400 {

@@ -13,8 +13,8 @@ pub const REDIS: &[(&str, &str)] = &[("redis-server", "redis-server"), ("redis-c
 /// For the benchmarks.
 pub const BENCH: &[(&str, &str)] =
     &[("wrk", "wrk"), ("webdis", "webdis"), ("redis-benchmark", "redis-tools")];
-/// For the checks of scripts.
-pub const CHECKS: &[(&str, &str)] = &[("shellcheck", "shellcheck")];
+/// For the checks of scripts, and to run the examples.
+pub const CHECKS: &[(&str, &str)] = &[("shellcheck", "shellcheck"), ("curl", "curl"), ("python3", "python3")];
 /// For the local cluster.
 pub const CLUSTER: &[(&str, &str)] = &[
     ("runc", "runc"),
