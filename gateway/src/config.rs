@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
+use ipnet::IpNet;
 
 use crate::{
     telemetry::{AccessLog, LogFormat},
@@ -26,6 +27,13 @@ pub struct Arguments {
     /// Requests that are logged: `off`, `all`, or `1/N` for one of N and all that failed for the gateway's or a Redis' sake.
     #[arg(long, env = "KEYSTEAD_ACCESS_LOG", default_value = "1/100")]
     pub access_log: AccessLog,
+    /// Log-ins from one address that may fail within five minutes before the next is refused, in this process; 0: any
+    /// number. When left out 100 with trusted proxies, and any number without: behind a proxy all clients have one address.
+    #[arg(long, env = "KEYSTEAD_FAILURES_PER_ADDRESS")]
+    pub failures_per_address: Option<u32>,
+    /// Networks of proxies, such as 10.0.0.0/8, whose `X-Forwarded-For` is believed; several separated by commas.
+    #[arg(long, env = "KEYSTEAD_TRUSTED_PROXIES", value_name = "NETWORK", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
     /// Name and port of a headless Service of the gateways, by which they find each other.
     #[arg(long, env = "KEYSTEAD_PEERS", value_name = "NAME:PORT")]
     pub peers: Option<String>,
@@ -57,6 +65,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Failed log-ins that one address is allowed; 0: any number.
+    pub fn failures_per_address(&self) -> u32 {
+        self.failures_per_address.unwrap_or(if self.trusted_proxies.is_empty() { 0 } else { 100 })
+    }
+
     /// Where routes come from; the parser has made sure that it is one of the two.
     pub fn source(&self) -> Source {
         match (&self.routes, &self.routes_namespace) {

@@ -29,6 +29,7 @@ pub struct Gateway {
     pub metrics: telemetry::Metrics,
     tokens: auth::TokenCache,
     key_rates: auth::KeyRates,
+    addresses: auth::Addresses,
     passwords: auth::Passwords,
     pub peers: peers::Peers,
     access: telemetry::Sampler,
@@ -38,16 +39,21 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn new(access: telemetry::AccessLog, threads: usize) -> Result<Arc<Self>, prometheus::Error> {
+    /// With the given number of threads that serve.
+    pub fn new(arguments: &config::Arguments, threads: usize) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = telemetry::Metrics::new(routes::paths())?;
         Ok(Arc::new(Self {
             table: Table::new(metrics.operations.clone(), threads),
             metrics,
             tokens: auth::TokenCache::new(),
             key_rates: auth::KeyRates::new(),
+            addresses: auth::Addresses::new(
+                arguments.failures_per_address(),
+                arguments.trusted_proxies.clone(),
+            ),
             passwords: auth::Passwords::new(),
             peers: peers::Peers::default(),
-            access: telemetry::Sampler::new(access),
+            access: telemetry::Sampler::new(arguments.access_log),
             begun: Instant::now(),
             draining: AtomicBool::new(false),
         }))

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), String> {
     raise_open_files();
     let threads = arguments.threads.map_or_else(server::Threads::default_count, usize::from);
-    let gateway = Gateway::new(arguments.access_log, threads).map_err(|error| error.to_string())?;
+    let gateway = Gateway::new(&arguments, threads).map_err(|error| error.to_string())?;
     let bind = async |address| {
         TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
     };

@@ -3,7 +3,10 @@
 
 mod client;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{
     Engine as _,
@@ -13,7 +16,7 @@ use client::{Answer, Client, code, eventually, start, start_with};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use keystead_route::{ADMIN_KEY_ID, ApiKeyText, SigningKey};
 use keystead_tests::{
-    gateway::{ED25519, HS256, route},
+    gateway::{ED25519, Gateway, HS256, route},
     redis::Server,
 };
 use proptest::{
@@ -358,6 +361,31 @@ fn passwords_cannot_be_tried_without_end() {
     assert_eq!(token.header("cache-control"), "no-store");
     assert_eq!(login("acme", "ada", "Wrong-horse-7").status, 401);
     assert_eq!(login("beta", "ada", "Correct-horse-7").status, 200, "another tenant's user of that name");
+}
+
+#[test]
+fn many_names_cannot_be_tried_from_one_address() {
+    let redis = Server::start();
+    let binary = Path::new(env!("CARGO_BIN_EXE_keystead-gateway"));
+    let arguments = ["--failures-per-address", "5", "--trusted-proxies", "127.0.0.0/8"];
+    let gateway = Gateway::start_with(binary, &[route("acme", &redis.address())], &arguments);
+    let client = Client::anonymous(&gateway);
+    let _ = Client::registered(&gateway, "acme");
+    let log_in = |name: &str, password: &str, from: &str| {
+        let body = json!({"tenant": "acme", "username": name, "password": password}).to_string();
+        let headers = [("Content-Type", "application/json"), ("X-Forwarded-For", from)];
+        client.raw("POST", "/api/v1/auth/login", &headers, body.as_bytes())
+    };
+    for number in 0..5 {
+        let answer = log_in(&format!("name-{number}"), "Wrong-horse-7", "198.51.100.1");
+        assert_eq!(code(&answer), (401, "wrong_credentials".into()));
+    }
+    let refused = log_in("ada", "Correct-horse-7", "198.51.100.1");
+    assert_eq!(code(&refused), (429, "too_many_attempts".into()));
+    assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| (1..=300).contains(&seconds)));
+    // What the client puts in front says nothing.
+    assert_eq!(log_in("ada", "Correct-horse-7", "203.0.113.9, 198.51.100.1").status, 429);
+    assert_eq!(log_in("ada", "Correct-horse-7", "203.0.113.9").status, 200, "from elsewhere");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Who calls: a signature or a secret decides, never what a credential says of itself.
 
+mod address;
 mod api_key;
 mod caller;
 mod password;
@@ -7,6 +8,7 @@ mod principal;
 mod scope;
 mod token;
 
+pub(crate) use address::{Addresses, Peer};
 pub(crate) use api_key::KeyRates;
 pub(crate) use caller::{Caller, has_credential, path_tenant};
 pub(crate) use password::Passwords;

@@ -6,6 +6,7 @@
 use std::{
     convert::Infallible,
     io,
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use crate::auth::Peer;
 use axum::{Router, body::Body, routing::future::RouteFuture};
 use hyper::{Request, Response, body::Incoming, service::Service};
 use tokio::{
@@ -113,6 +115,7 @@ impl AsyncWrite for Watched {
 pub(super) struct Counted {
     pub(super) router: Router,
     pub(super) activity: Arc<Activity>,
+    pub(super) peer: IpAddr,
 }
 
 struct UnderWay(Arc<Activity>);
@@ -130,7 +133,8 @@ impl Service<Request<Incoming>> for Counted {
     type Error = Infallible;
     type Future = Counting;
 
-    fn call(&self, request: Request<Incoming>) -> Counting {
+    fn call(&self, mut request: Request<Incoming>) -> Counting {
+        request.extensions_mut().insert(Peer(self.peer));
         self.activity.under_way.fetch_add(1, Ordering::Relaxed);
         let under_way = UnderWay(self.activity.clone());
         // A router is always ready.

@@ -4,7 +4,7 @@ mod admin;
 mod idle;
 mod threads;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::header, response::IntoResponse as _, routing::get};
 use hyper_util::{
@@ -109,7 +109,9 @@ impl Serving {
         // A small answer must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let activity = Arc::new(Activity::default());
-        let service = Counted { router: self.router.clone(), activity: activity.clone() };
+        // A socket that is closed already has none; its request will not be answered anyway.
+        let peer = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+        let service = Counted { router: self.router.clone(), activity: activity.clone(), peer };
         let stream = Watched { stream, activity: activity.clone() };
         let connection =
             watcher.watch(self.http.serve_connection(TokioIo::new(stream), service).into_owned());

@@ -46,6 +46,8 @@ pub(crate) async fn login(
     let login: Login = body::json(&parts.headers, content).await?;
     let tenant = named_tenant(&gateway, path, login.tenant.as_deref())?;
     let _in_flight = tenant.enter(&parts.extensions)?;
+    let address = gateway.addresses.of(&parts);
+    gateway.addresses.check(address)?;
     if let Some(wait) = tenant.accounts().begin_login(&login.username).await? {
         let seconds = wait.as_secs() + 1;
         let detail = format!("too many attempts to log in as this user: wait {seconds} s");
@@ -54,13 +56,13 @@ pub(crate) async fn login(
     let account = tenant.accounts().find(&login.username).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let right = gateway.passwords.verify(login.password, hash).await?;
-    match account.filter(|account| right && account.is_active) {
-        Some(account) => {
-            tenant.accounts().end_login(&account.username).await?;
-            Ok(Tokens::issue(&tenant, &account).await?.into_response())
-        }
-        None => {
-            Err(Problem::new(Code::WrongCredentials, "no active account has this user name and password"))
-        }
-    }
+    let Some(account) = account.filter(|account| right && account.is_active) else {
+        gateway.addresses.failed(address);
+        return Err(Problem::new(
+            Code::WrongCredentials,
+            "no active account has this user name and password",
+        ));
+    };
+    tenant.accounts().end_login(&account.username).await?;
+    Ok(Tokens::issue(&tenant, &account).await?.into_response())
 }
