@@ -25,6 +25,12 @@ enum Which {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// What one tenant's dead, stopped or flooded Redis costs it and another; batches; long lists.
+    Fairness {
+        /// Passed on: see `keystead-bench fairness --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Apply to Ready of a Tenant beside a bare Redis StatefulSet; on the cluster that `up` made.
     Ready {
         /// Passed on: see `keystead-bench ready --help`.
@@ -58,6 +64,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             let mut bench = Command::new(&built[0]);
             bench.arg("gateway").arg("--gateway").arg(&built[1]).arg("--out").arg(out);
             bench.arg("--python").arg(fastapi()?).args(rest);
+            bench
+        }
+        Which::Fairness { rest } => {
+            packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
+            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Release)?;
+            let mut bench = Command::new(&built[0]);
+            bench.arg("fairness").arg("--gateway").arg(&built[1]).arg("--out").arg(out).args(rest);
             bench
         }
         Which::Ready { rest } => {

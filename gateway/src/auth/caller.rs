@@ -1,6 +1,6 @@
 //! The caller of a request, taken from its head before the body is read.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
@@ -16,6 +16,8 @@ use crate::{
     tenants::{InFlight, Tenant},
 };
 
+/// How long a request waits that is refused for its rate, counted as under way meanwhile.
+const REFUSED_AFTER: Duration = Duration::from_millis(50);
 const BEARER: &[u8] = b"Bearer ";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -56,11 +58,14 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         if let Some(noted) = parts.extensions.get::<Noted>() {
             noted.set_caller(&tenant, Some(&principal));
         }
-        if let Some(rate) = gateway.key_rates.of(&tenant, &principal) {
-            let detail = "this API key's requests_per_second is exceeded: slow down";
-            rate.count(&parts.extensions, detail)?;
+        let detail = "this API key's requests_per_second is exceeded: slow down";
+        let key_rate = gateway.key_rates.of(&tenant, &principal);
+        let counted = key_rate.map_or(Ok(()), |rate| rate.count(&parts.extensions, detail));
+        if let Err(problem) = counted.and_then(|()| tenant.count(&parts.extensions)) {
+            // Who asks again at once would be told so tens of thousands of times a second, at the cost of everybody.
+            tokio::time::sleep(REFUSED_AFTER).await;
+            return Err(problem);
         }
-        tenant.count(&parts.extensions)?;
         Ok(Self { tenant, principal, _in_flight: in_flight })
     }
 }

@@ -10,7 +10,7 @@ use crate::{processes::cpu_microseconds, services::Service};
 const SCRIPT: &str = include_str!("../wrk/requests.lua");
 
 /// How hard and for how long.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Load<'a> {
     pub(crate) seconds: u32,
     pub(crate) connections: u32,

@@ -4,6 +4,7 @@
 //! webdis and `FastAPI`, all on loopback, and lets wrk and redis-benchmark ask each in turn. It prints one table and writes
 //! `gateway.json`. Absolute figures belong to the machine and the minute; nothing here is a test.
 
+mod fairness;
 mod floor;
 mod load;
 mod processes;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Command {
     /// The gateway beside a bare axum server, webdis and redis-benchmark.
     Gateway(GatewayArguments),
+    /// What one tenant's dead, stopped or flooded Redis costs it and another; batches; long lists.
+    Fairness(fairness::Arguments),
     /// Apply to Ready of a Tenant beside a bare Redis StatefulSet, on the cluster of KUBECONFIG.
     Ready(ready::Arguments),
     /// The bare axum server: answers each request with the bytes of a file. Used by `gateway`.
@@ -70,6 +73,7 @@ struct GatewayArguments {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Gateway(arguments) => gateway(&arguments),
+        Command::Fairness(arguments) => fairness::run(&arguments),
         Command::Ready(arguments) => ready::run(&arguments),
         Command::Floor(arguments) => floor::run(&arguments),
     }

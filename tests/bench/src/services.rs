@@ -140,7 +140,12 @@ impl Stand {
 }
 
 fn start_redis(folder: &Path) -> Result<Process> {
-    let port = free_port()?;
+    start_redis_at(folder, 0)
+}
+
+/// On this port; 0: on a free one.
+pub(crate) fn start_redis_at(folder: &Path, port: u16) -> Result<Process> {
+    let port = if port == 0 { free_port()? } else { port };
     let mut command = Command::new("redis-server");
     command
         .args([
@@ -158,7 +163,12 @@ fn start_redis(folder: &Path) -> Result<Process> {
     Process::start("redis", &mut command, port, folder)
 }
 
-fn start_gateway(name: &'static str, binary: &Path, folder: &Path, routes: &[Route]) -> Result<Process> {
+pub(crate) fn start_gateway(
+    name: &'static str,
+    binary: &Path,
+    folder: &Path,
+    routes: &[Route],
+) -> Result<Process> {
     let routes_folder = folder.join(format!("{name}-routes"));
     std::fs::create_dir(&routes_folder)?;
     for route in routes {
@@ -198,7 +208,7 @@ fn start_fastapi(python: &Path, folder: &Path, redis_port: u16) -> Result<Proces
     Process::start("fastapi", &mut command, port, folder)
 }
 
-fn route(tenant: &str, redis_port: u16, algorithm: Algorithm) -> Result<Route> {
+pub(crate) fn route(tenant: &str, redis_port: u16, algorithm: Algorithm) -> Result<Route> {
     let secret = match algorithm {
         Algorithm::HS256 => SECRET,
         Algorithm::EdDSA => ED25519,
@@ -247,7 +257,7 @@ fn start_floor(folder: &Path, answer: &Path) -> Result<Process> {
 }
 
 /// A token of a new user of the tenant. All tenants have one Redis, and so one list of users.
-fn register(port: u16, tenant: &str) -> Result<String> {
+pub(crate) fn register(port: u16, tenant: &str) -> Result<String> {
     let url = format!("http://127.0.0.1:{port}/api/v1/auth/register");
     let mut answer = ureq::post(&url)
         .send_json(json!({

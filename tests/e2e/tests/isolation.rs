@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use keystead_e2e::{Gateway, Tenant, User, eventually, get_json, kubectl, within};
 use serde_json::{Value, json};
 
@@ -44,6 +47,38 @@ fn a_key_is_never_visible_with_the_other_tenants_credentials() {
     let refreshed = gateway.post("/api/v1/auth/refresh", None, &refresh);
     let token = refreshed.body["access_token"].as_str().expect("south's own refresh works").to_owned();
     assert_eq!(gateway.get("/api/v1/kv/secret", &token).status, 404);
+
+    // API keys: the one that each owner finds in the tenant's Secret, and one that is made with it.
+    let (owner_of_north, owner_of_south) = (owner_key(&north), owner_key(&south));
+    let body = json!({"name": "reader", "scopes": ["kv:read"]});
+    let made = gateway.post("/api/v1/auth/api-keys", Some(&owner_of_north), &body);
+    assert_eq!(made.status, 201, "{made:?}");
+    let (id, reader) = (made.body["id"].as_str().unwrap(), made.body["api_key"].as_str().unwrap());
+    for key in [&owner_of_north, reader] {
+        // Through both pods of the gateway, in whichever order.
+        for _ in 0..6 {
+            let own = gateway.get("/t/north/api/v1/kv/secret", key);
+            assert_eq!((own.status, &own.body["value"]), (200, &json!("of north")), "{own:?}");
+        }
+        assert_eq!(gateway.get("/t/south/api/v1/kv/secret", key).status, 403);
+    }
+    assert_eq!(gateway.get("/t/north/api/v1/kv/secret", &owner_of_south).status, 403);
+    assert_eq!(gateway.get("/api/v1/kv/secret", &owner_of_south).status, 404);
+    let renamed = owner_of_south.replacen("ks_south_", "ks_north_", 1);
+    assert_eq!(gateway.get("/api/v1/kv/secret", &renamed).status, 401);
+    let revoked = gateway.call("DELETE", &format!("/api/v1/auth/api-keys/{id}"), Some(&owner_of_north), None);
+    assert_eq!(revoked.expect("the gateway answers").status, 204);
+    eventually("no pod of the gateway takes the revoked key", || {
+        let answers: Vec<u16> = (0..8).map(|_| gateway.get("/api/v1/kv/secret", reader).status).collect();
+        if answers.iter().all(|status| *status == 401) { Ok(()) } else { Err(answers) }
+    });
+}
+
+/// The API key that the operator has made for the tenant's owner.
+fn owner_key(tenant: &Tenant) -> String {
+    let data = tenant.field("secret", "credentials", "/data/admin-api-key");
+    let text = BASE64_STANDARD.decode(data.as_str().expect("an API key")).expect("base64");
+    String::from_utf8(text).expect("text")
 }
 
 /// The token with its `kid` and `tenant` changed and its signature kept.
