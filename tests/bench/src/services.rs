@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -182,7 +183,14 @@ pub(crate) fn start_gateway(
         .args(["--admin-listen", "127.0.0.1:0"])
         .arg("--routes")
         .arg(&routes_folder);
-    Process::start(name, &mut command, port, folder)
+    let process = Process::start(name, &mut command, port, folder)?;
+    let begun = Instant::now();
+    // It listens before it has read its routes.
+    while ureq::get(format!("http://127.0.0.1:{port}/health/ready")).call().is_err() {
+        ensure!(begun.elapsed() < Duration::from_secs(20), "{name} does not become ready");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(process)
 }
 
 /// The same service as a Python team would write it, with two workers.
