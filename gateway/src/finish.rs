@@ -31,8 +31,7 @@ pub(crate) struct Noted(Arc<Notes>);
 #[derive(Debug, Default)]
 struct Notes {
     allowances: Mutex<Vec<Allowance>>,
-    tenant: OnceLock<Arc<Tenant>>,
-    principal: OnceLock<Principal>,
+    caller: OnceLock<(Arc<Tenant>, Principal)>,
 }
 
 impl Noted {
@@ -40,13 +39,10 @@ impl Noted {
         self.0.allowances.lock().unwrap_or_else(PoisonError::into_inner).push(allowance);
     }
 
-    /// Whose request it is, and who calls where that is known.
-    pub(crate) fn set_caller(&self, tenant: &Arc<Tenant>, principal: Option<&Principal>) {
+    /// Whose request it is, and who calls.
+    pub(crate) fn set_caller(&self, tenant: &Arc<Tenant>, principal: &Principal) {
         // The first that is known stays.
-        let _ = self.0.tenant.set(tenant.clone());
-        if let Some(principal) = principal {
-            let _ = self.0.principal.set(principal.clone());
-        }
+        let _ = self.0.caller.set((tenant.clone(), principal.clone()));
     }
 
     fn allowances(&self) -> Vec<Allowance> {
@@ -81,12 +77,13 @@ pub(crate) async fn finish(
     let (status, took) = (response.status(), started.elapsed());
     gateway.metrics.requests.observe(&method, endpoint, status, took);
     if gateway.access.takes(status) {
+        let caller = noted.0.caller.get();
         // The path is that of the route: a key may be a secret of its tenant.
         tracing::info!(
             target: "access",
             request_id = id.to_str().unwrap_or(""),
-            tenant = noted.0.tenant.get().map(|tenant| tenant.name().as_str()),
-            principal = noted.0.principal.get().map(Principal::name).as_deref(),
+            tenant = caller.map(|(tenant, _)| tenant.name().as_str()),
+            principal = caller.map(|(_, principal)| principal.name()).as_deref(),
             %method,
             endpoint,
             status = status.as_u16(),

@@ -12,6 +12,7 @@ mod peers;
 mod problem;
 mod routes;
 pub mod server;
+mod slot;
 pub mod telemetry;
 mod tenants;
 

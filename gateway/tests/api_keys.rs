@@ -3,24 +3,18 @@
 
 mod client;
 
-use client::{Answer, Client, code, eventually, start, start_with};
-use keystead_route::{ADMIN_KEY_ID, ApiKeyText, Route, SignUp};
+use client::{Answer, Client, calls, code, eventually, owned, start, start_with};
+use keystead_route::{ADMIN_KEY_ID, Route, SignUp};
 use keystead_tests::{
     gateway::{Gateway, route},
     redis::Server,
 };
 use serde_json::{Value, json};
 
-/// The owner's API key, and a route that knows it.
-fn with_admin(mut route: Route) -> (Route, String) {
-    let (text, hash) = ApiKeyText::make(&route.tenant, ADMIN_KEY_ID, [7; 32]);
-    route.auth.admin_key_sha256 = Some(hash);
-    (route, text.into())
-}
-
-fn owned() -> (Server, Route, Gateway, Client) {
+fn start_owned() -> (Server, Route, Gateway, Client) {
     let server = Server::start();
-    let (route, admin) = with_admin(route("acme", &server.address()));
+    let mut route = route("acme", &server.address());
+    let admin = owned(&mut route);
     let gateway = start_with(std::slice::from_ref(&route));
     let admin = Client::with_api_key(&gateway, &admin);
     (server, route, gateway, admin)
@@ -40,7 +34,7 @@ fn status(answer: &Answer) -> u16 {
 
 #[test]
 fn a_key_does_what_its_scopes_say_and_shows_its_secret_once() {
-    let (redis, _, gateway, admin) = owned();
+    let (redis, _, gateway, admin) = start_owned();
     let (id, text) = make(&admin, &json!({"name": "reader", "scopes": ["kv:read"]}));
     assert!(text.starts_with(&format!("ks_acme_{id}_")), "{text}");
     admin.put("/api/v1/kv/k", &json!({"value": 1}));
@@ -66,7 +60,7 @@ fn a_key_does_what_its_scopes_say_and_shows_its_secret_once() {
 
 #[test]
 fn a_revoked_key_is_refused_by_every_gateway() {
-    let (redis, route, one, admin) = owned();
+    let (redis, route, one, admin) = start_owned();
     let other = start_with(std::slice::from_ref(&route));
     let (id, text) = make(&admin, &json!({"name": "short-lived", "scopes": ["kv:read"]}));
     let clients = [&one, &other].map(|gateway| Client::with_api_key(gateway, &text));
@@ -95,16 +89,9 @@ fn a_revoked_key_is_refused_by_every_gateway() {
     );
 }
 
-/// How often Redis was asked this.
-fn calls(redis: &Server, command: &str) -> u64 {
-    let stats = redis.cli(&["INFO", "commandstats"]);
-    let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
-    line.and_then(|line| line.split(['=', ',']).nth(1)).map_or(0, |calls| calls.parse().unwrap())
-}
-
 #[test]
 fn both_secrets_hold_while_a_key_is_rotated() {
-    let (_redis, _, gateway, admin) = owned();
+    let (_redis, _, gateway, admin) = start_owned();
     let (id, first) = make(&admin, &json!({"name": "rotated", "scopes": ["kv:read"]}));
     let rotate = |overlap: u64| {
         let path = format!("/api/v1/auth/api-keys/{id}/rotate");
@@ -125,7 +112,7 @@ fn both_secrets_hold_while_a_key_is_rotated() {
 
 #[test]
 fn a_key_for_some_prefixes_touches_no_other_key() {
-    let (_redis, _, gateway, admin) = owned();
+    let (_redis, _, gateway, admin) = start_owned();
     let body = json!({"name": "team", "scopes": ["kv:read", "kv:write"], "prefixes": ["team/", "public/"]});
     let team = Client::with_api_key(&gateway, &make(&admin, &body).1);
     admin.put("/api/v1/kv/secret", &json!({"value": 1}));
@@ -156,7 +143,7 @@ fn a_key_for_some_prefixes_touches_no_other_key() {
 
 #[test]
 fn a_key_has_a_rate_of_its_own() {
-    let (_redis, _, gateway, admin) = owned();
+    let (_redis, _, gateway, admin) = start_owned();
     let body = json!({"name": "slow", "scopes": ["kv:read"], "requests_per_second": 2});
     let slow = Client::with_api_key(&gateway, &make(&admin, &body).1);
     let answers: Vec<Answer> = (0..5).map(|_| slow.get("/api/v1/kv/stats/count")).collect();
@@ -169,7 +156,8 @@ fn a_key_has_a_rate_of_its_own() {
 #[test]
 fn what_is_no_key_of_the_tenant_is_refused() {
     let servers = [Server::start(), Server::start()];
-    let (acme, admin) = with_admin(route("acme", &servers[0].address()));
+    let mut acme = route("acme", &servers[0].address());
+    let admin = owned(&mut acme);
     let globex = route("globex", &servers[1].address());
     let gateway = start_with(&[acme, globex]);
     let admin = Client::with_api_key(&gateway, &admin);
@@ -198,7 +186,7 @@ fn what_is_no_key_of_the_tenant_is_refused() {
 
 #[test]
 fn a_key_that_cannot_be_is_refused_with_what_to_do() {
-    let (_redis, _, _gateway, admin) = owned();
+    let (_redis, _, _gateway, admin) = start_owned();
     for (body, hint) in [
         (json!({"name": "", "scopes": ["kv:read"]}), "name: 1 to 64 bytes"),
         (json!({"name": "k", "scopes": []}), "scopes: at least one of kv:read"),
@@ -221,7 +209,8 @@ fn a_key_that_cannot_be_is_refused_with_what_to_do() {
 #[test]
 fn an_admin_makes_accounts_where_sign_up_is_closed() {
     let server = Server::start();
-    let (mut route, admin) = with_admin(route("acme", &server.address()));
+    let mut route = route("acme", &server.address());
+    let admin = owned(&mut route);
     route.auth.sign_up = SignUp::Closed;
     let gateway = start_with(&[route]);
     let admin = Client::with_api_key(&gateway, &admin);

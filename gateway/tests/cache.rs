@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use client::{Client, eventually, start_with};
+use client::{Client, calls, eventually, start_with, two_gateways};
 use keystead_route::{Cache, Route};
 use keystead_tests::{
     gateway::{Gateway, route},
@@ -21,19 +21,16 @@ use keystead_tests::{
 };
 use serde_json::{Value, json};
 
-fn cached() -> (Server, Route, [Gateway; 2]) {
+fn cached() -> (Server, [Gateway; 2], [Client; 2]) {
     let server = Server::start();
-    let mut route = route("acme", &server.address());
-    route.cache = Some(Cache { max_bytes: 1 << 20 });
-    let gateways = [(); 2].map(|()| start_with(std::slice::from_ref(&route)));
-    (server, route, gateways)
+    let (gateways, clients) = two_gateways(&with_cache(&server.address()));
+    (server, gateways, clients)
 }
 
-/// Two clients of the same user, one for each gateway.
-fn clients(gateways: &[Gateway; 2]) -> [Client; 2] {
-    let one = Client::registered(&gateways[0], "acme");
-    let other = Client::with_token(&gateways[1], one.token());
-    [one, other]
+fn with_cache(address: &str) -> Route {
+    let mut route = route("acme", address);
+    route.cache = Some(Cache { max_bytes: 1 << 20 });
+    route
 }
 
 fn value(client: &Client, path: &str) -> Value {
@@ -42,15 +39,12 @@ fn value(client: &Client, path: &str) -> Value {
 
 /// How often Redis was asked for an entry.
 fn gets(redis: &Server) -> u64 {
-    let stats = redis.cli(&["INFO", "commandstats"]);
-    let line = stats.lines().find(|line| line.starts_with("cmdstat_get:"));
-    line.and_then(|line| line.split(['=', ',']).nth(1)).map_or(0, |calls| calls.parse().unwrap())
+    calls(redis, "get")
 }
 
 #[test]
 fn a_hot_read_asks_no_redis_and_a_write_is_seen() {
-    let (redis, _, gateways) = cached();
-    let [one, other] = clients(&gateways);
+    let (redis, gateways, [one, other]) = cached();
     let path = "/api/v1/kv/hot";
     one.put(path, &json!({"value": 1}));
     assert_eq!((value(&one, path), value(&other, path)), (json!(1), json!(1)));
@@ -82,8 +76,7 @@ fn a_hot_read_asks_no_redis_and_a_write_is_seen() {
 
 #[test]
 fn no_reader_goes_back_in_time_and_nobody_misses_his_own_write() {
-    let (_redis, _, gateways) = cached();
-    let clients = clients(&gateways);
+    let (_redis, _gateways, clients) = cached();
     let path = "/api/v1/kv/counter";
     clients[0].put(path, &json!({"value": 0, "ttl": null}));
     let is_done = AtomicBool::new(false);
@@ -162,13 +155,10 @@ impl Proxy {
 fn behind_a_network_that_swallows_everything_nothing_old_is_served_for_long() {
     let server = Server::start();
     let proxy = Proxy::to(&server);
-    let with_cache = |address: &str| {
-        let mut route = route("acme", address);
-        route.cache = Some(Cache { max_bytes: 1 << 20 });
-        start_with(&[route])
-    };
-    let gateways = [with_cache(&server.address()), with_cache(&format!("127.0.0.1:{}", proxy.port))];
-    let [writer, reader] = clients(&gateways);
+    let gateways = [server.address(), format!("127.0.0.1:{}", proxy.port)]
+        .map(|address| start_with(&[with_cache(&address)]));
+    let writer = Client::registered(&gateways[0], "acme");
+    let reader = Client::with_token(&gateways[1], writer.token());
     let path = "/api/v1/kv/k";
     writer.put(path, &json!({"value": 1}));
     assert_eq!((value(&reader, path), value(&reader, path)), (json!(1), json!(1)));
@@ -184,8 +174,7 @@ fn behind_a_network_that_swallows_everything_nothing_old_is_served_for_long() {
 
 #[test]
 fn what_was_kept_goes_with_the_connection() {
-    let (redis, _, gateways) = cached();
-    let [one, other] = clients(&gateways);
+    let (redis, _gateways, [one, other]) = cached();
     let path = "/api/v1/kv/k";
     for round in 0..5 {
         one.put(path, &json!({"value": round}));

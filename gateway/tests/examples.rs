@@ -5,8 +5,7 @@ mod client;
 
 use std::{path::Path, process::Command};
 
-use client::start_with;
-use keystead_route::{ADMIN_KEY_ID, ApiKeyText};
+use client::{owned, start_with};
 use keystead_tests::{gateway::route, redis::Server};
 
 fn run(command: &mut Command) -> String {
@@ -21,8 +20,7 @@ fn run(command: &mut Command) -> String {
 fn the_tour_and_the_client_do_what_they_show() {
     let server = Server::start();
     let mut route = route("acme", &server.address());
-    let (admin, hash) = ApiKeyText::make(&route.tenant, ADMIN_KEY_ID, [7; 32]);
-    route.auth.admin_key_sha256 = Some(hash);
+    let admin = owned(&mut route);
     let gateway = start_with(&[route]);
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/rest");
 
@@ -45,7 +43,7 @@ fn the_tour_and_the_client_do_what_they_show() {
     client
         .arg(examples.join("client.py"))
         .env("KEYSTEAD_URL", gateway.base())
-        .env("KEYSTEAD_API_KEY", admin.expose());
+        .env("KEYSTEAD_API_KEY", &admin);
     let out = run(&mut client);
     for shown in [
         "read back: {'n': 1} nothing",

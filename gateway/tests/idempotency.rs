@@ -5,21 +5,17 @@ mod client;
 
 use std::{io::Write as _, net::TcpStream, thread};
 
-use client::{Answer, Client, code, eventually, start_with};
-use keystead_route::Route;
+use client::{Answer, Client, code, eventually, two_gateways};
 use keystead_tests::{
     gateway::{Gateway, route},
     redis::Server,
 };
 use serde_json::{Value, json};
 
-fn one_tenant() -> (Server, Route, [Gateway; 2], [Client; 2]) {
+fn one_tenant() -> (Server, [Gateway; 2], [Client; 2]) {
     let server = Server::start();
-    let route = route("acme", &server.address());
-    let gateways = [(); 2].map(|()| start_with(std::slice::from_ref(&route)));
-    let one = Client::registered(&gateways[0], "acme");
-    let other = Client::with_token(&gateways[1], one.token());
-    (server, route, gateways, [one, other])
+    let (gateways, clients) = two_gateways(&route("acme", &server.address()));
+    (server, gateways, clients)
 }
 
 fn post(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
@@ -29,7 +25,7 @@ fn post(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
 
 #[test]
 fn a_repeated_request_is_carried_out_once_whichever_gateway_it_meets() {
-    let (_redis, _, _gateways, [one, other]) = one_tenant();
+    let (_redis, _gateways, [one, other]) = one_tenant();
     let incr = "/api/v1/kv/n/incr";
     let first = post(&one, incr, "k-1", &json!({"by": 5}));
     assert_eq!((first.status, first.header("idempotency-replayed").as_str()), (200, ""));
@@ -61,7 +57,7 @@ fn a_repeated_request_is_carried_out_once_whichever_gateway_it_meets() {
 
 #[test]
 fn of_many_at_once_one_is_carried_out() {
-    let (_redis, _, _gateways, clients) = one_tenant();
+    let (_redis, _gateways, clients) = one_tenant();
     for round in 0..10 {
         let key = format!("race-{round}");
         let answers: Vec<Answer> = thread::scope(|scope| {
@@ -86,7 +82,7 @@ fn of_many_at_once_one_is_carried_out() {
 
 #[test]
 fn who_hung_up_gets_the_answer_when_he_asks_again() {
-    let (redis, _, gateways, [one, _]) = one_tenant();
+    let (redis, gateways, [one, _]) = one_tenant();
     // Writes wait in Redis while the client sends and leaves.
     redis.cli(&["CLIENT", "PAUSE", "400", "WRITE"]);
     let mut stream = TcpStream::connect(("127.0.0.1", gateways[0].port())).unwrap();
@@ -112,7 +108,7 @@ fn who_hung_up_gets_the_answer_when_he_asks_again() {
 
 #[test]
 fn what_was_refused_may_be_sent_again_and_what_is_unknown_may_not() {
-    let (redis, _, _gateways, [one, other]) = one_tenant();
+    let (redis, _gateways, [one, other]) = one_tenant();
     one.put("/api/v1/kv/n", &json!({"value": "no number"}));
     let incr = "/api/v1/kv/n/incr";
     assert_eq!(code(&post(&one, incr, "k", &json!({}))), (409, "not_a_number".into()));

@@ -6,21 +6,19 @@ mod client;
 
 use std::{collections::BTreeSet, path::Path};
 
-use client::{Answer, Client, code, start_with};
-use keystead_route::{ADMIN_KEY_ID, ApiKeyText};
+use client::{Answer, Client, code, owned, start_with};
 use keystead_tests::{
     gateway::{Gateway, route},
     redis::Server,
 };
 use serde_json::{Value, json};
 
-fn owned() -> (Server, Gateway, Client) {
+fn start_owned() -> (Server, Gateway, Client) {
     let server = Server::start();
     let mut route = route("acme", &server.address());
-    let (admin, hash) = ApiKeyText::make(&route.tenant, ADMIN_KEY_ID, [7; 32]);
-    route.auth.admin_key_sha256 = Some(hash);
+    let admin = owned(&mut route);
     let gateway = start_with(&[route]);
-    let admin = Client::with_api_key(&gateway, admin.expose());
+    let admin = Client::with_api_key(&gateway, &admin);
     (server, gateway, admin)
 }
 
@@ -67,7 +65,7 @@ fn documented() -> BTreeSet<(String, String)> {
 
 #[test]
 fn every_route_of_the_documentation_is_described_and_no_other() {
-    let (_redis, gateway, admin) = owned();
+    let (_redis, gateway, admin) = start_owned();
     let mut documented = documented();
     // Other forms of what is described, for probes and by analogy.
     for path in ["/health", "/t/{tenant}/diag", "/t/{tenant}/peers"] {
@@ -146,7 +144,7 @@ fn prepare(admin: &Client, user: &Client, operation: &str) -> (String, Option<Va
 
 #[test]
 fn every_example_is_answered_as_described() {
-    let (_redis, gateway, admin) = owned();
+    let (_redis, gateway, admin) = start_owned();
     let user = Client::registered(&gateway, "acme");
     let document = document(&admin);
     let mut sent = 0;

@@ -12,9 +12,9 @@ use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
-use client::{Answer, Client, code, eventually, start, start_with};
+use client::{Answer, Client, code, eventually, owned, start, start_with};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use keystead_route::{ADMIN_KEY_ID, ApiKeyText, SigningKey};
+use keystead_route::SigningKey;
 use keystead_tests::{
     gateway::{ED25519, Gateway, HS256, route},
     redis::Server,
@@ -392,10 +392,9 @@ fn many_names_cannot_be_tried_from_one_address() {
 fn nothing_from_the_network_makes_a_500() {
     let redis = Server::start();
     let mut route = route("acme", &redis.address());
-    let (admin, hash) = ApiKeyText::make(&route.tenant, ADMIN_KEY_ID, [7; 32]);
-    route.auth.admin_key_sha256 = Some(hash);
+    let admin = owned(&mut route);
     let gateway = start_with(&[route]);
-    let (admin, nobody) = (Client::with_api_key(&gateway, admin.expose()), Client::anonymous(&gateway));
+    let (admin, nobody) = (Client::with_api_key(&gateway, &admin), Client::anonymous(&gateway));
     let path = prop_oneof![
         "/api/v1/kv/[!-~&&[^#?]]{0,40}",
         "/api/v1/kv\\?(page|page_size|cursor|limit|prefix|tag_filter|values)=[!-~&&[^#]]{0,20}",

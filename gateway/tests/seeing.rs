@@ -5,8 +5,7 @@ mod client;
 
 use std::path::Path;
 
-use client::{Client, code, eventually, start_with};
-use keystead_route::{ADMIN_KEY_ID, ApiKeyText};
+use client::{Client, code, eventually, owned, start_with};
 use keystead_tests::{
     gateway::{Gateway, route},
     redis::Server,
@@ -16,11 +15,10 @@ use serde_json::{Value, json};
 fn start(arguments: &[&str]) -> (Server, Gateway, Client) {
     let server = Server::start();
     let mut route = route("acme", &server.address());
-    let (admin, hash) = ApiKeyText::make(&route.tenant, ADMIN_KEY_ID, [7; 32]);
-    route.auth.admin_key_sha256 = Some(hash);
+    let admin = owned(&mut route);
     let binary = Path::new(env!("CARGO_BIN_EXE_keystead-gateway"));
     let gateway = Gateway::start_logging(binary, &[route], arguments);
-    let admin = Client::with_api_key(&gateway, admin.expose());
+    let admin = Client::with_api_key(&gateway, &admin);
     (server, gateway, admin)
 }
 

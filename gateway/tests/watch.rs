@@ -9,21 +9,17 @@ use std::{
     time::Duration,
 };
 
-use client::{Client, code, eventually, start_with};
-use keystead_route::{ADMIN_KEY_ID, ApiKeyText, Route};
+use client::{Client, code, eventually, owned, start_with, two_gateways};
 use keystead_tests::{
     gateway::{Gateway, route},
     redis::Server,
 };
 use serde_json::{Value, json};
 
-fn one_tenant() -> (Server, Route, [Gateway; 2], [Client; 2]) {
+fn one_tenant() -> (Server, [Gateway; 2], [Client; 2]) {
     let server = Server::start();
-    let route = route("acme", &server.address());
-    let gateways = [(); 2].map(|()| start_with(std::slice::from_ref(&route)));
-    let one = Client::registered(&gateways[0], "acme");
-    let other = Client::with_token(&gateways[1], one.token());
-    (server, route, gateways, [one, other])
+    let (gateways, clients) = two_gateways(&route("acme", &server.address()));
+    (server, gateways, clients)
 }
 
 /// An open stream of events.
@@ -86,7 +82,7 @@ impl Watch {
 
 #[test]
 fn every_change_is_told_in_order_by_every_gateway() {
-    let (_redis, _, gateways, [one, other]) = one_tenant();
+    let (_redis, gateways, [one, other]) = one_tenant();
     let mut watches =
         gateways.each_ref().map(|gateway| Watch::open(gateway, one.token(), "/api/v1/watch", None));
     one.put("/api/v1/kv/a", &json!({"value": 1}));
@@ -112,7 +108,7 @@ fn every_change_is_told_in_order_by_every_gateway() {
 
 #[test]
 fn a_client_goes_on_where_it_was_also_through_another_gateway() {
-    let (redis, _, gateways, [one, _]) = one_tenant();
+    let (redis, gateways, [one, _]) = one_tenant();
     let mut watch = Watch::open(&gateways[0], one.token(), "/t/acme/api/v1/watch?prefix=k", None);
     one.put("/api/v1/kv/k1", &json!({"value": 1}));
     let seen = watch.expect("put", &json!({"key": "k1", "version": 1}));
@@ -138,7 +134,7 @@ fn a_client_goes_on_where_it_was_also_through_another_gateway() {
 
 #[test]
 fn nothing_is_written_down_that_nobody_watches() {
-    let (redis, _, _gateways, [one, _]) = one_tenant();
+    let (redis, _gateways, [one, _]) = one_tenant();
     one.put("/api/v1/kv/k", &json!({"value": 1}));
     assert_eq!(redis.cli(&["EXISTS", "kv:{0}:f"]).trim(), "0");
 }
@@ -147,10 +143,9 @@ fn nothing_is_written_down_that_nobody_watches() {
 fn a_watch_outlives_its_redis_and_ends_with_its_right() {
     let server = Server::start();
     let mut route = route("acme", &server.address());
-    let (admin, hash) = ApiKeyText::make(&route.tenant, ADMIN_KEY_ID, [7; 32]);
-    route.auth.admin_key_sha256 = Some(hash);
+    let admin = owned(&mut route);
     let mut gateway = start_with(std::slice::from_ref(&route));
-    let admin = Client::with_api_key(&gateway, admin.expose());
+    let admin = Client::with_api_key(&gateway, &admin);
     let made = admin.post(
         "/api/v1/auth/api-keys",
         &json!({"name": "watcher", "scopes": ["kv:read"], "prefixes": ["team/"]}),
@@ -181,7 +176,7 @@ fn redis_connections_die(server: &Server) {
 
 #[test]
 fn a_watch_that_cannot_be_is_refused_with_what_to_do() {
-    let (_redis, _, gateways, [one, _]) = one_tenant();
+    let (_redis, gateways, [one, _]) = one_tenant();
     let refused = one.raw("GET", "/api/v1/watch", &[("Last-Event-ID", "yesterday")], b"");
     assert_eq!(code(&refused), (422, "invalid".into()));
     assert_eq!(code(&one.get("/api/v1/watch?key=a")), (422, "invalid".into()));

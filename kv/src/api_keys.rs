@@ -1,15 +1,13 @@
 //! API keys: `ks_<tenant>_<id>_<secret>`. Of a secret only its SHA-256 is kept.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use keystead_route::{ApiKeyText, SecretText, TenantName, hex};
 use redis::cmd;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock::now_ms,
     connection::Connection,
     error::{Effect, Error},
     script,
@@ -73,7 +71,7 @@ pub struct ApiKeys {
 impl ApiKey {
     /// Whether the secret is one of this key's, and neither it nor the key has expired.
     pub fn accepts(&self, presented: &ApiKeyText<'_>) -> bool {
-        let now = now();
+        let now = now_ms();
         !self.has_expired()
             && self
                 .secrets
@@ -86,7 +84,7 @@ impl ApiKey {
     }
 
     pub fn has_expired(&self) -> bool {
-        self.expires_at.is_some_and(|at| at <= now())
+        self.expires_at.is_some_and(|at| at <= now_ms())
     }
 
     /// When the last secret but the newest ends, in milliseconds since 1970.
@@ -121,7 +119,7 @@ impl ApiKeys {
             scopes: new.scopes,
             prefixes: new.prefixes,
             requests_per_second: new.requests_per_second,
-            created_at: now(),
+            created_at: now_ms(),
             created_by: new.created_by,
             expires_at: new.expires_at,
             secrets: vec![Secret { sha256, until: None }],
@@ -182,7 +180,7 @@ impl ApiKeys {
             let document: Option<Vec<u8>> = self.connection.read(cmd("HGET").arg(KEYS).arg(id)).await?;
             let Some(document) = document else { return Ok(None) };
             let mut key = decode(&document)?;
-            let now = now();
+            let now = now_ms();
             let end = now.saturating_add(u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX));
             for secret in &mut key.secrets {
                 secret.until = Some(secret.until.unwrap_or(u64::MAX).min(end));
@@ -213,9 +211,4 @@ fn encode(key: &ApiKey) -> Result<Vec<u8>, Error> {
 
 fn decode(document: &[u8]) -> Result<ApiKey, Error> {
     serde_json::from_slice(document).map_err(|_| crate::entry::Corrupt::Malformed.into())
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,16 +8,11 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use redis::{PushInfo, PushKind, Value, aio::ConnectionManager};
 use tokio::sync::Notify;
 
-use crate::{
-    api_keys::ApiKey,
-    entry::Entry,
-    feed::FEED,
-    lanes::{MAX_LANES, current_lane},
-    tracked::Tracked,
-};
+use crate::{api_keys::ApiKey, entry::Entry, feed::FEED, lanes::Lanes, tracked::Tracked};
 
 /// Room for API keys, in bytes.
 const API_KEY_BYTES: u64 = 256 * 1024;
@@ -35,8 +30,7 @@ pub(crate) struct Caches {
     pub(crate) api_keys: Tracked<ApiKey>,
     /// The change feed has got longer, or nobody would tell.
     pub(crate) feed_changed: Arc<Notify>,
-    /// By lane: each connection tells of what was read through it.
-    is_watched: [AtomicBool; MAX_LANES],
+    is_watched: AtomicBool,
 }
 
 impl Caches {
@@ -45,7 +39,7 @@ impl Caches {
             entries: (entry_bytes > 0).then(|| Tracked::new(entry_bytes, 1024)),
             api_keys: Tracked::new(API_KEY_BYTES, 1024),
             feed_changed: Arc::default(),
-            is_watched: [const { AtomicBool::new(false) }; MAX_LANES],
+            is_watched: AtomicBool::new(false),
         }
     }
 
@@ -87,46 +81,61 @@ impl Caches {
         self.entries.as_ref().is_none_or(Tracked::is_empty) && self.api_keys.is_empty()
     }
 
-    fn take_used(&self, lane: usize) -> bool {
-        let entries = self.entries.as_ref().is_some_and(|entries| entries.take_used(lane));
-        self.api_keys.take_used(lane) || entries
+    fn take_used(&self) -> bool {
+        let entries = self.entries.as_ref().is_some_and(Tracked::take_used);
+        self.api_keys.take_used() || entries
     }
 
-    /// Begins a watch over the connection of the current lane, unless there is one.
-    pub(crate) fn watch(caches: &Arc<Self>, manager: ConnectionManager) {
-        let lane = current_lane() % MAX_LANES;
+    /// Begins a watch over all connections on which Redis tells of changes, unless there is one.
+    pub(crate) fn watch(caches: &Arc<Self>, lanes: &Arc<Lanes>) {
         // Mostly there is one.
-        if !caches.is_watched[lane].load(Ordering::Relaxed)
-            && !caches.is_watched[lane].swap(true, Ordering::AcqRel)
-        {
-            tokio::spawn(watch(Arc::downgrade(caches), manager, lane));
+        if !caches.is_watched.load(Ordering::Relaxed) && !caches.is_watched.swap(true, Ordering::AcqRel) {
+            tokio::spawn(watch(Arc::downgrade(caches), Arc::downgrade(lanes)));
         }
     }
 }
 
 /// Ends when nothing is kept or used any more.
-async fn watch(caches: Weak<Caches>, mut manager: ConnectionManager, lane: usize) {
-    let mut last: Option<i64> = None;
+async fn watch(caches: Weak<Caches>, lanes: Weak<Lanes>) {
+    // By lane: which connection it was; none where it was not asked for yet.
+    let mut seen: Vec<Option<i64>> = Vec::new();
     let mut idle = 0;
     loop {
-        let id = redis::cmd("CLIENT").arg("ID").query_async::<i64>(&mut manager).await.ok();
+        let Some(managers) = lanes.upgrade().map(|lanes| lanes.made()) else { return };
+        let ids = join_all(managers.into_iter().map(async |manager| match manager {
+            Some(manager) => Some(id(manager).await),
+            None => None,
+        }))
+        .await;
         let Some(caches) = caches.upgrade() else { return };
-        if id.is_none() || last.is_some_and(|last| id != Some(last)) {
+        let is_other = |lane: usize, now: i64| seen.get(lane).copied().flatten().is_some_and(|id| id != now);
+        let is_broken = ids.iter().enumerate().any(|(lane, id)| match id {
+            // Never used, and so nothing is kept of it.
+            None => false,
+            Some(None) => true,
+            Some(Some(id)) => is_other(lane, *id),
+        });
+        if is_broken {
             caches.clear();
         }
-        last = id;
-        idle = if caches.take_used(lane) { 0 } else { idle + 1 };
+        seen = ids.into_iter().map(Option::flatten).collect();
+        idle = if caches.take_used() { 0 } else { idle + 1 };
         if idle >= IDLE_ROUNDS {
             caches.clear();
         }
         if caches.is_empty() {
-            caches.is_watched[lane].store(false, Ordering::Release);
+            caches.is_watched.store(false, Ordering::Release);
             // Something may have come in between.
-            if caches.is_empty() || caches.is_watched[lane].swap(true, Ordering::AcqRel) {
+            if caches.is_empty() || caches.is_watched.swap(true, Ordering::AcqRel) {
                 return;
             }
         }
         drop(caches);
         tokio::time::sleep(WATCH_EVERY).await;
     }
+}
+
+/// None where Redis does not answer.
+async fn id(mut manager: ConnectionManager) -> Option<i64> {
+    redis::cmd("CLIENT").arg("ID").query_async(&mut manager).await.ok()
 }

@@ -150,9 +150,7 @@ impl Connection {
 
     /// Sees to it that what is kept goes when Redis cannot tell of changes any more.
     pub(crate) fn watch_caches(&self) {
-        if let Ok(manager) = self.lanes.manager() {
-            Caches::watch(&self.caches, manager);
-        }
+        Caches::watch(&self.caches, &self.lanes);
     }
 
     /// What it was opened with.

@@ -1,11 +1,14 @@
 //! Entries as JSON, around the text of the value itself: numbers and blanks stay as they were written.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::borrow::Cow;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 
-use crate::entry::{Entry, JSON, Metadata};
+use crate::{
+    clock::now_ms,
+    entry::{Entry, JSON, Metadata},
+};
 
 const SIX_DIGITS: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 
@@ -25,8 +28,7 @@ fn push_time(json: &mut String, microseconds: u64) {
 
 /// Seconds left, rounded up; none: never expires.
 fn seconds_left(metadata: &Metadata) -> Option<u64> {
-    let now =
-        SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    let now = now_ms();
     metadata.expires.map(|expires| expires.saturating_sub(now).div_ceil(1000))
 }
 

@@ -27,16 +27,12 @@ pub fn enter_lane(lane: usize) {
     LANE.set(lane);
 }
 
-pub(crate) fn current_lane() -> usize {
-    LANE.get()
-}
-
 /// The managers of one Redis' connections, each made at its first use.
 pub(crate) struct Lanes {
     client: Client,
     config: ConnectionManagerConfig,
     managers: Box<[OnceLock<Result<ConnectionManager, RedisError>>]>,
-    /// How often it was asked for, as far as that matters.
+    /// How often it was asked for.
     uses: AtomicU32,
 }
 
@@ -50,6 +46,11 @@ impl Lanes {
         Self { client, config, managers, uses: AtomicU32::new(0) }
     }
 
+    /// All of them by lane; none where a lane has none yet.
+    pub(crate) fn made(&self) -> Vec<Option<ConnectionManager>> {
+        self.managers.iter().map(|manager| manager.get().and_then(|made| made.clone().ok())).collect()
+    }
+
     /// That of the current thread, or of another while there is little to do. Must be called within a Tokio runtime.
     pub(crate) fn manager(&self) -> Result<ConnectionManager, RedisError> {
         let make = || ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone());
@@ -60,7 +61,7 @@ impl Lanes {
         let shared = || self.managers.iter().find_map(OnceLock::get);
         match shared().filter(|_| is_seldom) {
             Some(manager) => manager.clone(),
-            None => self.managers[current_lane() % self.managers.len()].get_or_init(make).clone(),
+            None => self.managers[LANE.get() % self.managers.len()].get_or_init(make).clone(),
         }
     }
 }

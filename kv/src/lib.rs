@@ -8,6 +8,7 @@ pub mod acl;
 pub mod api_keys;
 mod breaker;
 mod caches;
+mod clock;
 mod connection;
 mod entry;
 mod error;

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use quick_cache::{
@@ -66,8 +66,8 @@ pub(crate) struct Tracked<T: Weigh> {
     /// Raised when nothing that is known can be trusted any more.
     epoch: AtomicU64,
     next_ticket: AtomicU64,
-    /// A bit for each lane: whether something was found since it last asked.
-    used: AtomicU64,
+    /// Whether something was found since this was last asked.
+    is_used: AtomicBool,
 }
 
 impl<T: Weigh> std::fmt::Debug for Tracked<T> {
@@ -104,7 +104,7 @@ impl<T: Weigh> Tracked<T> {
             largest: usize::try_from(max_bytes / 8).unwrap_or(usize::MAX),
             epoch: AtomicU64::new(0),
             next_ticket: AtomicU64::new(0),
-            used: AtomicU64::new(0),
+            is_used: AtomicBool::new(false),
         }
     }
 
@@ -113,8 +113,9 @@ impl<T: Weigh> Tracked<T> {
         if let Some(Slot::Known { epoch: then, value }) = self.slots().get(name)
             && then == epoch
         {
-            if self.used.load(Ordering::Relaxed) != u64::MAX {
-                self.used.store(u64::MAX, Ordering::Relaxed);
+            // A write for each would be shared by all threads.
+            if !self.is_used.load(Ordering::Relaxed) {
+                self.is_used.store(true, Ordering::Relaxed);
             }
             return Found::Known(value);
         }
@@ -150,10 +151,9 @@ impl<T: Weigh> Tracked<T> {
         })
     }
 
-    /// Whether something was found since this lane last asked.
-    pub(crate) fn take_used(&self, lane: usize) -> bool {
-        let bit = 1 << (lane % 64);
-        self.used.fetch_and(!bit, Ordering::Relaxed) & bit != 0
+    /// Whether something was found since this was last asked.
+    pub(crate) fn take_used(&self) -> bool {
+        self.is_used.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
         let cache = Tracked::new(10_000, 100);
         reserve(&cache, b"k").fill(Arc::new("one".into()));
         assert_eq!(known(&cache, b"k").as_deref(), Some("one"));
-        assert!(cache.take_used(1) && !cache.take_used(1) && cache.take_used(2));
+        assert!(cache.take_used() && !cache.take_used());
         cache.forget(b"k");
         assert_eq!(known(&cache, b"k"), None);
         assert!(cache.is_empty(), "a reservation that is given up leaves nothing");

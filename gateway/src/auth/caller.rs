@@ -13,7 +13,8 @@ use crate::{
     Gateway,
     finish::Noted,
     problem::{Code, Problem},
-    tenants::{InFlight, Tenant},
+    slot::Slot,
+    tenants::Tenant,
 };
 
 /// How long a request waits that is refused for its rate, counted as under way meanwhile.
@@ -25,7 +26,7 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(crate) struct Caller {
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) principal: Principal,
-    _in_flight: InFlight,
+    _in_flight: Slot,
 }
 
 impl Caller {
@@ -56,7 +57,7 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
             }
         };
         if let Some(noted) = parts.extensions.get::<Noted>() {
-            noted.set_caller(&tenant, Some(&principal));
+            noted.set_caller(&tenant, &principal);
         }
         let detail = "this API key's requests_per_second is exceeded: slow down";
         let key_rate = gateway.key_rates.of(&tenant, &principal);

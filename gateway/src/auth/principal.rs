@@ -64,7 +64,7 @@ impl Principal {
     }
 
     /// What each key must begin with, one of these; none: any key.
-    pub(crate) fn prefixes(&self) -> &[String] {
+    fn prefixes(&self) -> &[String] {
         match self {
             Self::ApiKey { key, .. } => &key.prefixes,
             Self::User(_) | Self::Admin => &[],

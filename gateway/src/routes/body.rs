@@ -8,7 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use keystead_kv::json::is_json;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     http_text::header_text,
@@ -55,12 +55,28 @@ pub(super) fn needs_json(headers: &HeaderMap) -> Result<(), Problem> {
 /// A small JSON body.
 pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     needs_json(headers)?;
-    let bytes = read(headers, body, SMALL).await?;
-    serde_json::from_slice(&bytes).map_err(|error| json_problem(&error))
+    parse(&read(headers, body, SMALL).await?)
+}
+
+/// What bytes say that are JSON.
+pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| json_problem(&error))
+}
+
+/// What a body says that may be left out.
+pub(super) fn parse_optional<'a, T: Deserialize<'a>>(
+    headers: &HeaderMap,
+    bytes: &'a [u8],
+) -> Result<Option<T>, Problem> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    needs_json(headers)?;
+    parse(bytes).map(Some)
 }
 
 /// Text that is no JSON is a bad request; JSON of another shape is an invalid field.
-pub(super) fn json_problem(error: &serde_json::Error) -> Problem {
+fn json_problem(error: &serde_json::Error) -> Problem {
     let code = if error.is_data() { Code::Invalid } else { Code::BadRequest };
     Problem::new(code, format!("the body is not as expected: {error}"))
 }

@@ -13,7 +13,10 @@ mod watch;
 use std::sync::Arc;
 
 use axum::{
-    Router, middleware,
+    Router,
+    extract::{FromRequestParts as _, RawPathParams, rejection::RawPathParamsRejection},
+    http::request::Parts,
+    middleware,
     routing::{MethodRouter, delete, get, post},
 };
 use jiff::Timestamp;
@@ -95,4 +98,14 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
 fn time(milliseconds: Option<u64>) -> Option<String> {
     let time = Timestamp::from_millisecond(i64::try_from(milliseconds?).ok()?).ok()?;
     Some(format!("{time:.3}"))
+}
+
+/// A parameter of the path, without its percent-encoding; an error where that is no UTF-8.
+async fn path_parameter<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    name: &str,
+) -> Result<Option<String>, RawPathParamsRejection> {
+    let parameters = RawPathParams::from_request_parts(parts, state).await?;
+    Ok(parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned()))
 }

@@ -24,7 +24,8 @@ use crate::{
     auth::{Caller, Principal, Scope},
     http_text::header_text,
     problem::{Code, Problem},
-    tenants::{Table, Tenant, Watching},
+    slot::Slot,
+    tenants::{Table, Tenant},
 };
 
 /// How long nothing may be asked: expired keys are looked for, and the caller's right is, at least so often.
@@ -109,7 +110,7 @@ struct Watcher {
     last: EventId,
     waiting: VecDeque<SseEvent>,
     has_ended: bool,
-    _watching: Watching,
+    _watching: Slot,
 }
 
 impl Watcher {

@@ -13,6 +13,8 @@ use std::{
 
 use tokio::runtime::{Builder, Handle};
 
+use crate::slot::Slot;
+
 /// Threads that run until the process ends.
 #[derive(Debug)]
 pub struct Threads(Vec<Thread>);
@@ -21,16 +23,6 @@ pub struct Threads(Vec<Thread>);
 struct Thread {
     runtime: Handle,
     connections: Arc<AtomicUsize>,
-}
-
-/// A connection that a thread has.
-#[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Threads {
@@ -53,11 +45,10 @@ impl Threads {
     }
 
     /// The thread with the fewest connections, which has one more now.
-    pub(super) fn place(&self) -> (Handle, Place) {
+    pub(super) fn place(&self) -> (Handle, Slot) {
         let least = self.0.iter().min_by_key(|thread| thread.connections.load(Ordering::Relaxed));
         // There is at least one.
         let thread = least.unwrap_or(&self.0[0]);
-        thread.connections.fetch_add(1, Ordering::Relaxed);
-        (thread.runtime.clone(), Place(thread.connections.clone()))
+        (thread.runtime.clone(), Slot::take(&thread.connections).0)
     }
 }

@@ -20,7 +20,7 @@ use keystead_route::Route;
 
 use crate::{Gateway, telemetry::Counters};
 pub(crate) use limiter::{Allowance, Limiter, write_to as write_allowances};
-pub(crate) use tenant::{InFlight, Keys, Tenant, Watching};
+pub(crate) use tenant::{Keys, Tenant};
 
 /// Where routes come from.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 use super::limiter::Limiter;
 use crate::{
     problem::{Code, Problem},
+    slot::Slot,
     telemetry::{Counters, Operations},
 };
 
@@ -157,62 +158,42 @@ impl Tenant {
     }
 
     /// Counts a request in and against the tenant's rate, or refuses it; it is counted out when the guard is dropped.
-    pub(crate) fn enter(&self, extensions: &Extensions) -> Result<InFlight, Problem> {
-        let guard = self.hold()?;
+    pub(crate) fn enter(&self, extensions: &Extensions) -> Result<Slot, Problem> {
+        let slot = self.hold()?;
         self.count(extensions)?;
-        Ok(guard)
+        Ok(slot)
     }
 
     /// Counts a request in, or refuses it where the tenant is suspended or too many are under way.
-    pub(crate) fn hold(&self) -> Result<InFlight, Problem> {
+    pub(crate) fn hold(&self) -> Result<Slot, Problem> {
         if self.route.suspended {
             return Err(Problem::new(
                 Code::TenantSuspended,
                 "the tenant's spec.suspend is true: its data is kept",
             ));
         }
-        let guard = InFlight(self.in_flight.clone());
-        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= MAX_IN_FLIGHT {
+        let (slot, under_way) = Slot::take(&self.in_flight);
+        if under_way >= MAX_IN_FLIGHT {
             let detail = format!("{MAX_IN_FLIGHT} requests of this tenant are under way: retry later");
             return Err(Problem::new(Code::TooBusy, detail));
         }
-        Ok(guard)
+        Ok(slot)
     }
 
     /// Counts a client in that watches the change feed, or refuses it.
-    pub(crate) fn watch(&self) -> Result<Watching, Problem> {
-        let guard = Watching(self.watchers.clone());
-        if self.watchers.fetch_add(1, Ordering::Relaxed) >= MAX_WATCHERS {
+    pub(crate) fn watch(&self) -> Result<Slot, Problem> {
+        let (slot, watching) = Slot::take(&self.watchers);
+        if watching >= MAX_WATCHERS {
             let detail = format!("{MAX_WATCHERS} clients of this tenant watch already: retry later");
             return Err(Problem::new(Code::TooBusy, detail));
         }
-        Ok(guard)
+        Ok(slot)
     }
 
     /// Counts a request against the tenant's rate, or refuses it.
     pub(crate) fn count(&self, extensions: &Extensions) -> Result<(), Problem> {
         let detail = "this tenant's spec.limits.requestsPerSecond is exceeded: slow down";
         self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.count(extensions, detail))
-    }
-}
-
-/// A request under way.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<AtomicUsize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A client that watches.
-#[derive(Debug)]
-pub(crate) struct Watching(Arc<AtomicUsize>);
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keystead_route::Route;
+use keystead_route::{ADMIN_KEY_ID, ApiKeyText, Route};
 use keystead_tests::{
     gateway::{Gateway, route},
     redis::Server,
@@ -26,6 +26,28 @@ pub fn start(tenants: &[&str]) -> (Vec<Server>, Gateway) {
 
 pub fn start_with(routes: &[Route]) -> Gateway {
     Gateway::start(Path::new(env!("CARGO_BIN_EXE_keystead-gateway")), routes)
+}
+
+/// Gives a route its owner's API key, and gives the key.
+pub fn owned(route: &mut Route) -> String {
+    let (text, hash) = ApiKeyText::make(&route.tenant, ADMIN_KEY_ID, [7; 32]);
+    route.auth.admin_key_sha256 = Some(hash);
+    text.into()
+}
+
+/// Two gateways with one tenant, and a user with a client of each.
+pub fn two_gateways(route: &Route) -> ([Gateway; 2], [Client; 2]) {
+    let gateways = [(); 2].map(|()| start_with(std::slice::from_ref(route)));
+    let one = Client::registered(&gateways[0], route.tenant.as_str());
+    let other = Client::with_token(&gateways[1], one.token());
+    (gateways, [one, other])
+}
+
+/// How often Redis has carried a command out.
+pub fn calls(redis: &Server, command: &str) -> u64 {
+    let stats = redis.cli(&["INFO", "commandstats"]);
+    let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+    line.and_then(|line| line.split(['=', ',']).nth(1)).map_or(0, |calls| calls.parse().unwrap())
 }
 
 /// Asks every 20 ms until there is an answer; panics after 10 s.

@@ -1,14 +1,12 @@
 //! Reads of one entry, from what is kept in this process where the tenant wants that.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use redis::cmd;
 
 use super::{Store, entry};
 use crate::{
+    clock::now_ms,
     entry::Entry,
     error::Error,
     tracked::{Found, Weigh},
@@ -68,7 +66,5 @@ impl Store {
 
 /// By this machine's clock; Redis tells of the expiry by its own.
 fn is_live(entry: &Entry) -> bool {
-    let Some(expires) = entry.metadata.expires else { return true };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    now.as_millis() < u128::from(expires)
+    entry.metadata.expires.is_none_or(|expires| now_ms() < expires)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{FromRequestParts, RawPathParams, Request},
+    extract::{FromRequestParts, Request},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
@@ -18,7 +18,7 @@ use super::check_scopes;
 use crate::{
     auth::{Caller, Scope},
     problem::{Code, Problem},
-    routes::{body, time},
+    routes::{body, path_parameter, time},
 };
 
 const MAX_PREFIXES: usize = 16;
@@ -53,8 +53,7 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| not_found())?;
-        let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
+        let id = path_parameter(parts, state, "id").await.map_err(|_| not_found())?;
         Ok(Self(id.filter(|id| id.len() <= 32).ok_or_else(not_found)?))
     }
 }
@@ -153,12 +152,7 @@ pub(crate) async fn rotate(caller: Caller, KeyId(id): KeyId, request: Request) -
     caller.needs(Scope::Admin)?;
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, body::SMALL).await?;
-    let rotation: Rotation = if bytes.is_empty() {
-        Rotation::default()
-    } else {
-        body::needs_json(&parts.headers)?;
-        serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?
-    };
+    let rotation: Rotation = body::parse_optional(&parts.headers, &bytes)?.unwrap_or_default();
     let overlap = rotation.overlap_seconds.unwrap_or(OVERLAP);
     if overlap > MAX_OVERLAP {
         let detail = format!("overlap_seconds: 0 to {MAX_OVERLAP} (30 days)");

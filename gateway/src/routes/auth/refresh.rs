@@ -88,15 +88,11 @@ pub(crate) async fn logout(caller: Caller, request: Request) -> Result<Response,
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, body::SMALL).await?;
     let accounts = caller.tenant.accounts();
-    if !bytes.is_empty() {
-        body::needs_json(&parts.headers)?;
-        let refresh: Refresh = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
-        let token = refresh.refresh_token;
-        if tenant_of_refresh(&token).as_ref() == Some(caller.tenant.name())
-            && let Some(family) = family_of_refresh(&token)
-        {
-            accounts.revoke_family(family).await?;
-        }
+    if let Some(Refresh { refresh_token: token }) = body::parse_optional(&parts.headers, &bytes)?
+        && tenant_of_refresh(&token).as_ref() == Some(caller.tenant.name())
+        && let Some(family) = family_of_refresh(&token)
+    {
+        accounts.revoke_family(family).await?;
     }
     if let Principal::User(user) = &caller.principal
         && let Some(family) = &user.session

@@ -60,7 +60,7 @@ pub(crate) async fn create(caller: Caller, request: Request) -> Result<Response,
 }
 
 async fn enqueue(caller: Caller, bytes: Bytes) -> Result<Response, Problem> {
-    let fields: Fields = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
+    let fields: Fields = body::parse(&bytes)?;
     let job = job(fields)?;
     let queued = caller.tenant.queue().enqueue(&job).await?;
     let location = format!("/t/{}/api/v1/jobs/{}", caller.tenant.name(), queued.id);

@@ -4,17 +4,14 @@ pub(super) mod change;
 pub(super) mod create;
 pub(super) mod read;
 
-use axum::{
-    extract::{FromRequestParts, RawPathParams},
-    http::request::Parts,
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use keystead_kv::queue::{Changed, Job};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     problem::{Code, Problem},
-    routes::time,
+    routes::{path_parameter, time},
 };
 
 pub(super) use change::{cancel, retry};
@@ -32,8 +29,8 @@ impl<S: Send + Sync> FromRequestParts<S> for JobId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| not_found())?;
-        let id = params.iter().find(|(name, _)| *name == "id").and_then(|(_, id)| Uuid::parse_str(id).ok());
+        let id = path_parameter(parts, state, "id").await.map_err(|_| not_found())?;
+        let id = id.and_then(|id| Uuid::parse_str(&id).ok());
         Ok(Self(id.ok_or_else(not_found)?.to_string()))
     }
 }

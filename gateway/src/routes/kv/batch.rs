@@ -94,7 +94,7 @@ pub(crate) async fn batch(
 }
 
 async fn carry_out(caller: Caller, bytes: Bytes, is_remembered: bool) -> Result<Response, Problem> {
-    let batch: Batch = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
+    let batch: Batch = body::parse(&bytes)?;
     if batch.items.len() > MAX_ITEMS {
         let detail = format!("the batch has {} items: at most {MAX_ITEMS}", batch.items.len());
         return Err(Problem::new(Code::Invalid, detail));

@@ -31,7 +31,7 @@ pub(crate) async fn create(caller: Caller, headers: HeaderMap, content: Body) ->
     caller.needs(Scope::KvWrite)?;
     body::needs_json(&headers)?;
     let bytes = body::read(&headers, content, body_limit(&caller)).await?;
-    let mut fields: Fields = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
+    let mut fields: Fields = body::parse(&bytes)?;
     let key = fields.key.take().ok_or_else(|| Problem::new(Code::Invalid, "the field `key` is missing"))?;
     check_key(&key, caller.tenant.route().limits.max_key_bytes)?;
     caller.principal.may_use(&key)?;

@@ -65,12 +65,7 @@ pub(crate) async fn increment(
 }
 
 async fn add(keyed: Keyed, headers: HeaderMap, bytes: Bytes) -> Result<Response, Problem> {
-    let by = if bytes.is_empty() {
-        1
-    } else {
-        body::needs_json(&headers)?;
-        serde_json::from_slice::<Fields>(&bytes).map_err(|error| body::json_problem(&error))?.by
-    };
+    let by = body::parse_optional::<Fields>(&headers, &bytes)?.map_or(1, |fields| fields.by);
     if !(-LARGEST..=LARGEST).contains(&by) {
         return Err(Problem::new(Code::Invalid, "by: a whole number within ±9007199254740991"));
     }

@@ -13,10 +13,7 @@ pub(super) mod write;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    extract::{FromRequestParts, RawPathParams},
-    http::request::Parts,
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use bytes::Bytes;
 use keystead_kv::{
     Condition, JSON, Outcome, Put, Ttl, Written,
@@ -30,6 +27,7 @@ use crate::{
     auth::Caller,
     http_text::Tags,
     problem::{Code, Problem},
+    routes::path_parameter,
     telemetry::OperationKind,
 };
 
@@ -54,10 +52,9 @@ impl FromRequestParts<Arc<Gateway>> for Keyed {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, gateway).await?;
-        let params = RawPathParams::from_request_parts(parts, gateway).await.map_err(|_| {
+        let named = path_parameter(parts, gateway, "key").await.map_err(|_| {
             Problem::new(Code::BadRequest, "the key in the path is not percent-encoded UTF-8")
         })?;
-        let named = params.iter().find(|(name, _)| *name == "key").map(|(_, key)| key.to_owned());
         // `/kv/batch` is a path of its own, and a key as well.
         let key =
             named.or_else(|| parts.uri.path().rsplit('/').next().map(str::to_owned)).unwrap_or_default();

@@ -51,7 +51,7 @@ pub(crate) async fn patch(keyed: Keyed, headers: HeaderMap, content: Body) -> Re
     }
     let if_match = Tags::of(&headers, &header::IF_MATCH);
     let bytes = body::read(&headers, content, body_limit(&keyed.caller)).await?;
-    let change: &RawValue = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
+    let change: &RawValue = body::parse(&bytes)?;
     for _ in 0..TRIES {
         let entry = keyed.caller.tenant.store().get(&keyed.key).await;
         let entry = counted(&keyed.caller, OperationKind::Get, entry)?.ok_or_else(not_found)?;

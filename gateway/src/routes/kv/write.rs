@@ -55,7 +55,7 @@ pub(crate) async fn write(keyed: Keyed, headers: HeaderMap, content: Body) -> Re
     })?;
     let bytes = body::read(&headers, content, body_limit(&keyed.caller)).await?;
     let put = if is_json(content_type) {
-        let fields: Fields = serde_json::from_slice(&bytes).map_err(|error| body::json_problem(&error))?;
+        let fields: Fields = body::parse(&bytes)?;
         if fields.key.as_ref().is_some_and(|key| *key != keyed.key) {
             return Err(Problem::new(Code::Invalid, "the field `key` differs from the key of the path"));
         }
