@@ -32,7 +32,7 @@ pub(crate) struct Lanes {
     client: Client,
     config: ConnectionManagerConfig,
     managers: Box<[OnceLock<Result<ConnectionManager, RedisError>>]>,
-    /// How often it was asked for.
+    /// How often it was asked for, up to `SHARED_USES`.
     uses: AtomicU32,
 }
 
