@@ -81,7 +81,7 @@ fn the_keys_of_values_go_to_gateway_and_worker_and_to_no_other() {
     let data_key = |name: &str| DataKey { name: name.into(), secret: format!("{name}-word").as_str().into() };
     let keys = vec![data_key("encryption-key-1"), data_key("encryption-key-2")];
     let encryption = Some(Encryption { keys, active_key: Some("encryption-key-2".into()) });
-    let credentials = credentials::Credentials { encryption, ..fixtures::credentials() };
+    let credentials = Credentials { encryption, ..fixtures::credentials() };
     let objects = build(&Known {
         tenant: &tenant,
         settings: &settings,
