@@ -4,11 +4,9 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
 use ipnet::IpNet;
+use keystead_telemetry::{LogFormat, TracingArguments};
 
-use crate::{
-    telemetry::{AccessLog, LogFormat},
-    tenants::Source,
-};
+use crate::{telemetry::AccessLog, tenants::Source};
 
 /// The door to every tenant's Redis.
 #[derive(Debug, Parser)]
@@ -62,6 +60,8 @@ pub struct Arguments {
     pub log: String,
     #[arg(long, env = "KEYSTEAD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
+    #[command(flatten)]
+    pub tracing: TracingArguments,
 }
 
 impl Arguments {

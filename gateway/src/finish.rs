@@ -16,11 +16,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::FutureExt as _;
+use tracing::Instrument as _;
 
 use crate::{
     Gateway,
     auth::Principal,
     problem::{Code, Problem},
+    telemetry::RequestSpan,
     tenants::{Allowance, Tenant, write_allowances},
 };
 
@@ -60,10 +62,22 @@ pub(crate) async fn finish(
     let started = Instant::now();
     let id = request_id(&request);
     let method = request.method().clone();
-    let endpoint = request.extensions().get::<MatchedPath>().cloned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let endpoint = matched.as_ref().map(MatchedPath::as_str);
     let noted = Noted::default();
     request.extensions_mut().insert(noted.clone());
-    let mut response = if let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await {
+    // Probes ask every second, and nobody looks for them.
+    let is_probe = endpoint.is_some_and(|endpoint| endpoint.contains("/health"));
+    let span = (gateway.is_traced && !is_probe).then(|| {
+        let is_believed = gateway.addresses.trusts(request.extensions());
+        RequestSpan::begin(&method, endpoint, id.to_str().unwrap_or(""), request.headers(), is_believed)
+    });
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = match &span {
+        Some(span) => answer.instrument(span.0.clone()).await,
+        None => answer.await,
+    };
+    let mut response = if let Ok(response) = answer {
         response
     } else {
         tracing::error!(request_id = ?id, "a handler panicked");
@@ -73,8 +87,10 @@ pub(crate) async fn finish(
     if response.status().is_client_error() || response.status().is_server_error() {
         response = as_problem(&response, id.to_str().unwrap_or(""));
     }
-    let endpoint = endpoint.as_ref().map(MatchedPath::as_str);
     let (status, took) = (response.status(), started.elapsed());
+    if let Some(span) = span {
+        span.end(noted.0.caller.get().map(|(tenant, _)| &**tenant), status);
+    }
     gateway.metrics.requests.observe(&method, endpoint, status, took);
     if gateway.access.takes(status) {
         let caller = noted.0.caller.get();

@@ -10,6 +10,7 @@ use axum::{
 };
 use keystead_kv::idempotency::{Answer, Known};
 use keystead_route::hex;
+use tracing::Instrument as _;
 
 use crate::{
     auth::Caller,
@@ -109,7 +110,7 @@ pub(crate) async fn once(
 ) -> Result<Response, Problem> {
     let Some(attempt) = attempt else { return work.await };
     // A client that hangs up is the one that will ask again: the answer must be there then.
-    match tokio::spawn(attempt.carry_out(work)).await {
+    match tokio::spawn(attempt.carry_out(work).in_current_span()).await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::error!(%error, "a request with an Idempotency-Key failed");

@@ -34,6 +34,7 @@ pub struct Gateway {
     passwords: auth::Passwords,
     pub peers: peers::Peers,
     access: telemetry::Sampler,
+    is_traced: bool,
     begun: Instant,
     /// Set when the process is asked to end: readiness fails while requests are still answered.
     pub draining: AtomicBool,
@@ -55,6 +56,7 @@ impl Gateway {
             passwords: auth::Passwords::new(),
             peers: peers::Peers::default(),
             access: telemetry::Sampler::new(arguments.access_log),
+            is_traced: arguments.tracing.is_on(),
             begun: Instant::now(),
             draining: AtomicBool::new(false),
         }))

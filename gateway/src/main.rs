@@ -8,6 +8,7 @@ use std::{
 
 use clap::Parser as _;
 use keystead_gateway::{Gateway, config::Arguments, follow, router, server, telemetry};
+use keystead_telemetry::Traces;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -21,8 +22,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let logs = match telemetry::Logs::init(&arguments.log, arguments.log_format) {
-        Ok(logs) => Arc::new(logs),
+    let traces = Traces::begin("keystead-gateway", &arguments.tracing).map_err(|error| error.to_string());
+    let logs = traces.and_then(|traces| {
+        let logs = telemetry::Logs::init(&arguments.log, arguments.log_format, traces.as_ref())?;
+        Ok((traces, Arc::new(logs)))
+    });
+    let (traces, logs) = match logs {
+        Ok(begun) => begun,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(2);
@@ -36,7 +42,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(arguments, logs)) {
+    let ended = runtime.block_on(run(arguments, logs));
+    traces.inspect(Traces::end);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -58,7 +58,10 @@ fn what_no_worker_can_do_is_refused_at_once() {
     let (_redis, gateway) = start(&["acme"]);
     let client = Client::registered(&gateway, "acme");
     for (body, detail) in [
-        (json!({"kind": "kv.exprot"}), "there is no kind \"kv.exprot\": the kinds are ttl.sweep, kv.export"),
+        (
+            json!({"kind": "kv.exprot"}),
+            "there is no kind \"kv.exprot\": the kinds are ttl.sweep, kv.export, kv.reencrypt",
+        ),
         (
             json!({"kind": "kv.export", "delay": 1, "run_at": "2099-01-31T12:00:00Z"}),
             "`run_at` and `delay` exclude each other",

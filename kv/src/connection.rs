@@ -10,6 +10,8 @@ use redis::{
     aio::{ConnectionLike as _, ConnectionManagerConfig},
 };
 
+use tracing::field::Empty;
+
 use crate::{
     breaker::Breaker,
     caches::Caches,
@@ -17,6 +19,9 @@ use crate::{
     lanes::Lanes,
     script::Script,
 };
+
+/// Target of the spans of what is asked of Redis.
+const TRACE_TARGET: &str = "keystead::trace";
 
 /// How to reach a tenant's Redis, and how long to wait.
 #[derive(Clone, Debug)]
@@ -219,10 +224,11 @@ impl Connection {
     /// Calls a script by its hash, and loads it first where Redis does not know it (then nothing was executed).
     pub(crate) async fn call(&self, call: &Call, effect: Effect) -> Result<Value, Error> {
         self.may_ask()?;
-        match self.send(&call.command).await {
+        match self.send(&call.command, Some(call.script)).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let _hash: String = self.run(&call.script.load(), Effect::Read).await?;
-                self.run(&call.command, effect).await
+                let answer = self.send(&call.command, Some(call.script)).await;
+                answer.map_err(|error| Error::from_redis(&error, effect))
             }
             answer => answer.map_err(|error| Error::from_redis(&error, effect)),
         }
@@ -244,6 +250,17 @@ impl Connection {
         }
         let count = all.len();
         self.may_ask()?;
+        let span = tracing::info_span!(
+            target: TRACE_TARGET,
+            "redis",
+            otel.name = "PIPELINE",
+            otel.kind = "client",
+            otel.status_code = Empty,
+            db.system.name = "redis",
+            db.operation.name = "PIPELINE",
+            db.operation.batch.size = count,
+            server.address = self.address(),
+        );
         let mut manager = self.lanes.manager().map_err(|error| Error::from_redis(&error, effect))?;
         let answers = match manager.req_packed_commands(&all, 0, count).await {
             // As for a single command.
@@ -251,6 +268,9 @@ impl Connection {
             answers => answers,
         };
         self.note(&answers);
+        if answers.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
         let answers = answers.map_err(|error| Error::from_redis(&error, effect))?;
         let mut answers = answers
             .into_iter()
@@ -263,11 +283,22 @@ impl Connection {
 
     pub(crate) async fn run<T: FromRedisValue>(&self, command: &Cmd, effect: Effect) -> Result<T, Error> {
         self.may_ask()?;
-        let answer = self.send(command).await;
+        let answer = self.send(command, None).await;
         from_value(answer.map_err(|error| Error::from_redis(&error, effect))?)
     }
 
-    async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+    async fn send(&self, command: &Cmd, script: Option<&'static Script>) -> Result<Value, RedisError> {
+        let span = tracing::info_span!(
+            target: TRACE_TARGET,
+            "redis",
+            otel.name = %Named(command, script),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            db.system.name = "redis",
+            db.operation.name = %Named(command, None),
+            db.stored_procedure.name = script.map(|script| script.name),
+            server.address = self.address(),
+        );
         let mut manager = self.lanes.manager()?;
         let answer = match manager.req_packed_command(command).await {
             // The manager tells of the attempt before this one, and has begun another: that one's result is asked
@@ -276,7 +307,19 @@ impl Connection {
             answer => answer,
         };
         self.note(&answer);
-        answer.and_then(Value::extract_error)
+        let answer = answer.and_then(Value::extract_error);
+        // A script that Redis does not know is loaded, and called again.
+        let is_unknown_script =
+            |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
+        if answer.as_ref().is_err_and(|error| !is_unknown_script(error)) {
+            span.record("otel.status_code", "ERROR");
+        }
+        answer
+    }
+
+    fn address(&self) -> &str {
+        let Endpoint::Standalone { address } = &self.options.endpoint;
+        address
     }
 
     fn may_ask(&self) -> Result<(), Error> {
@@ -293,6 +336,18 @@ impl Connection {
             // Also one that says no: it is there.
             _ => self.breaker.answered(),
         }
+    }
+}
+
+/// What a span says of a command: never a key or a value.
+struct Named<'a>(&'a Cmd, Option<&'static Script>);
+
+impl std::fmt::Display for Named<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(redis::Arg::Simple(name)) = self.0.args_iter().next() {
+            out.write_str(&String::from_utf8_lossy(name))?;
+        }
+        self.1.map_or(Ok(()), |script| write!(out, " {}", script.name))
     }
 }
 

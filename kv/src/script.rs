@@ -5,13 +5,15 @@ use std::sync::LazyLock;
 /// A script and the hash by which Redis calls it.
 #[derive(Debug)]
 pub(crate) struct Script {
+    /// For people.
+    pub(crate) name: &'static str,
     code: &'static str,
     hash: LazyLock<String>,
 }
 
 impl Script {
-    pub(crate) const fn new(code: &'static str, hash: fn() -> String) -> Self {
-        Self { code, hash: LazyLock::new(hash) }
+    pub(crate) const fn new(name: &'static str, code: &'static str, hash: fn() -> String) -> Self {
+        Self { name, code, hash: LazyLock::new(hash) }
     }
 
     /// The command that makes it known.
@@ -31,7 +33,7 @@ macro_rules! scripts {
     ($($name:ident = $($file:literal)+;)*) => {
         $(pub(crate) static $name: $crate::script::Script = {
             const CODE: &str = concat!($(include_str!(concat!("../lua/", $file))),+);
-            $crate::script::Script::new(CODE, || redis::Script::new(CODE).get_hash().to_owned())
+            $crate::script::Script::new(stringify!($name), CODE, || redis::Script::new(CODE).get_hash().to_owned())
         };)*
     };
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
 
-use crate::settings::{ImageTable, Settings, UnknownDefaultVersion};
+use crate::settings::{EgressRules, ImageTable, Settings, Tracing, UnknownDefaultVersion};
 
 /// Reconciles Tenants: gives each a Redis of its own, credentials, policies and a worker, and tells the gateway.
 #[derive(Clone, Debug, Parser)]
@@ -28,6 +28,15 @@ pub struct Args {
     /// The version of a tenant that names none.
     #[arg(long, env = "KEYSTEAD_DEFAULT_REDIS_VERSION")]
     pub default_redis_version: String,
+    /// Collector that takes the workers' traces by OTLP over HTTP, such as <http://collector:4318>; no traces when left out.
+    #[arg(long, env = "KEYSTEAD_WORKER_OTLP_ENDPOINT", value_name = "URL")]
+    pub worker_otlp_endpoint: Option<String>,
+    /// Share of the workers' jobs that are traced though nobody before them has begun a trace: 0 to 1.
+    #[arg(long, env = "KEYSTEAD_WORKER_TRACE_SHARE", value_name = "SHARE", default_value_t = 0.01)]
+    pub worker_trace_share: f64,
+    /// What the workers' NetworkPolicies allow for that: egress rules as in a NetworkPolicy, as a JSON list.
+    #[arg(long, env = "KEYSTEAD_WORKER_OTLP_EGRESS", value_name = "JSON", default_value = "[]")]
+    pub worker_otlp_egress: EgressRules,
     /// Address of health and metrics.
     #[arg(long, env = "KEYSTEAD_LISTEN", default_value = "0.0.0.0:8081")]
     pub listen: SocketAddr,
@@ -53,6 +62,13 @@ impl Args {
             worker_image: self.worker_image.clone(),
             redis_images: self.redis_images.clone(),
             default_redis_version: self.default_redis_version.clone(),
+            tracing: self.worker_otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty()).map(
+                |endpoint| Tracing {
+                    endpoint,
+                    share: self.worker_trace_share,
+                    egress: self.worker_otlp_egress.clone(),
+                },
+            ),
         }
         .checked()
     }

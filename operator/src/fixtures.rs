@@ -24,6 +24,7 @@ pub(crate) fn settings() -> Settings {
         worker_image: "registry.test/jobs:5".into(),
         redis_images: "7.0=registry.test/redis:7.0,7.2=registry.test/redis:7.2".parse().unwrap(),
         default_redis_version: "7.2".into(),
+        tracing: None,
     }
 }
 

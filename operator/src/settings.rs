@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
+
 /// The images that versions of Redis stand for: `7.0=docker.io/library/redis:7.0,8.0=…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageTable(pub BTreeMap<String, String>);
@@ -43,6 +45,31 @@ pub struct Settings {
     pub redis_images: ImageTable,
     /// The version of a tenant that names none; one of `redis_images`.
     pub default_redis_version: String,
+    /// Where workers send their traces; none: nowhere.
+    pub tracing: Option<Tracing>,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// As OTLP over HTTP, such as `http://collector:4318`.
+    pub endpoint: String,
+    /// Of the jobs that nobody before them has had traced.
+    pub share: f64,
+    /// What the workers' NetworkPolicies allow for it.
+    pub egress: EgressRules,
+}
+
+/// Rules as in a NetworkPolicy, as a JSON list.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EgressRules(pub Vec<NetworkPolicyEgressRule>);
+
+impl FromStr for EgressRules {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(text).map(Self)
+    }
 }
 
 /// Settings that contradict each other.
@@ -84,6 +111,7 @@ mod tests {
             worker_image: "w".into(),
             redis_images: "7.0=r,7.2=s".parse().unwrap(),
             default_redis_version: "6.2".into(),
+            tracing: None,
         };
         assert_eq!(
             settings.checked().unwrap_err().to_string(),

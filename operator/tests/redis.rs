@@ -147,6 +147,7 @@ fn objects(spec: &Value, name: &str, credentials: &Credentials) -> Vec<Object> {
         worker_image: "w".into(),
         redis_images: "7.0=r".parse().unwrap(),
         default_redis_version: "7.0".into(),
+        tracing: None,
     };
     build(&Known {
         tenant: &validate(&tenant, &settings, None).unwrap(),

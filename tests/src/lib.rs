@@ -1,5 +1,6 @@
 //! Harnesses for tests on real processes: Redis, and a gateway beside it.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test equipment: a failed step ends the test")]
 
+pub mod collector;
 pub mod gateway;
 pub mod redis;

@@ -2,10 +2,10 @@
 
 use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use keystead_kv::Keyring;
 use keystead_route::{DataKey, Encryption, Schedule, TenantName};
-use tracing_subscriber::EnvFilter;
+use keystead_telemetry::{LogFormat, TracingArguments};
 
 /// Runs one tenant's jobs.
 #[derive(Debug, Parser)]
@@ -55,6 +55,8 @@ pub(crate) struct Arguments {
     pub(crate) log: String,
     #[arg(long, env = "KEYSTEAD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) tracing: TracingArguments,
 }
 
 /// The schedules of the command line.
@@ -67,12 +69,6 @@ impl FromStr for Schedules {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         serde_json::from_str(text).map(Self)
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    Json,
-    Text,
 }
 
 impl Arguments {
@@ -93,15 +89,4 @@ impl Arguments {
         let encryption = Encryption { keys, active_key: self.encryption_key.clone() };
         Keyring::new(&encryption).map(Some).map_err(|error| wrong(&error))
     }
-}
-
-/// Begins logging to standard error.
-pub(crate) fn init_logs(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter:?}: {error}"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-        LogFormat::Text => logs.init(),
-    }
-    Ok(())
 }

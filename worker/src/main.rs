@@ -20,6 +20,7 @@ use keystead_kv::{
     queue::{Claims, Queue},
 };
 use keystead_route::Endpoint;
+use keystead_telemetry::Traces;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -33,7 +34,14 @@ const LEASE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(error) = config::init_logs(&arguments.log, arguments.log_format) {
+    let traces = match Traces::begin("keystead-worker", &arguments.tracing) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Err(error) = keystead_telemetry::init(&arguments.log, arguments.log_format, traces.as_ref()) {
         eprintln!("error: {error}");
         return ExitCode::from(2);
     }
@@ -44,7 +52,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(arguments)) {
+    let ended = runtime.block_on(run(arguments));
+    traces.inspect(Traces::end);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

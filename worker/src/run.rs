@@ -10,10 +10,12 @@ use std::{
 use apalis::prelude::{Data, WorkerBuilder};
 use futures::FutureExt as _;
 use keystead_kv::queue::{Claim, Claims, Ending, Queue, Wake, kinds::Work};
+use keystead_telemetry::{TARGET, continue_from};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout},
 };
+use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
     LEASE,
@@ -189,7 +191,8 @@ async fn handle(claimed: Claimed, shared: Data<Arc<Shared>>) {
     let claim = claimed.claim.clone();
     let started = Instant::now();
     tracing::info!(job = claim.id, kind = claim.kind, attempt = claim.attempt, "begun");
-    let attempt = AssertUnwindSafe(attempt(&claim, &shared)).catch_unwind().await;
+    let span = span(&claim);
+    let attempt = AssertUnwindSafe(attempt(&claim, &shared)).catch_unwind().instrument(span.clone()).await;
     let (ending, status) = match attempt {
         Ok(Ok(output)) => (Ending::Succeeded { result: output.result, bytes: output.bytes }, "success"),
         Ok(Err(Failure::Permanent(error))) => (Ending::Dead { error }, "dead"),
@@ -198,10 +201,32 @@ async fn handle(claimed: Claimed, shared: Data<Arc<Shared>>) {
     };
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(job = claim.id, kind = claim.kind, status, milliseconds, "ended");
+    if status != "success" {
+        span.record("otel.status_code", "ERROR");
+    }
+    drop(span);
     shared.health.count(&claim.kind, status);
     end(&shared, &claim, &ending).await;
     shared.open().remove(&claim.id);
     shared.ended.notify_one();
+}
+
+/// It goes on with the trace of the request that has queued the job.
+fn span(claim: &Claim) -> Span {
+    let span = tracing::info_span!(
+        target: TARGET,
+        "job",
+        otel.name = %format_args!("job {}", claim.kind),
+        otel.kind = "consumer",
+        otel.status_code = Empty,
+        keystead.job.id = claim.id,
+        keystead.job.kind = claim.kind,
+        keystead.job.attempt = claim.attempt,
+    );
+    if let Some(trace) = &claim.trace {
+        continue_from(&span, trace, true);
+    }
+    span
 }
 
 async fn attempt(claim: &Claim, shared: &Shared) -> Result<kinds::Output, Failure> {

@@ -12,8 +12,11 @@ use keystead_kv::{
     Condition, ConnectOptions, Connection, JSON, Keyring, Outcome, Put, Store, Ttl, acl,
     queue::{Claims, Ending, Job, NewJob, Queue, When},
 };
-use keystead_route::{DataKey, Encryption, Endpoint};
-use keystead_tests::redis::Server;
+use keystead_route::{DataKey, Encryption, Endpoint, hex};
+use keystead_tests::{
+    collector::{Collector, attribute},
+    redis::Server,
+};
 
 const PASSWORD: &str = "word-of-the-worker";
 
@@ -201,6 +204,32 @@ fn keys_that_are_none_stop_the_start_with_their_name() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(log.contains("the encryption key \"encryption-key-1\" is not 32 bytes in base64"), "{log}");
+}
+
+#[tokio::test]
+async fn a_job_goes_on_with_the_trace_of_what_has_queued_it() {
+    let (server, collector) = (Server::start(), Collector::start());
+    let queue = queue(&server);
+    let arguments = ["--otlp-endpoint", &collector.endpoint(), "--trace-share", "0"];
+    let mut worker = Worker::start(&server, None, &arguments);
+    let trace = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned());
+    let traced = NewJob { trace, ..NewJob::new("kv.export", "null") };
+    let traced = queue.enqueue(&traced).await.unwrap();
+    let other = queue.enqueue(&NewJob::new("kv.export", "null")).await.unwrap();
+    for id in [&traced.id, &other.id] {
+        ended(&queue, id, "succeeded").await;
+    }
+    worker.terminate();
+    assert!(worker.child.wait().unwrap().success());
+    let spans = collector.spans();
+    let job: Vec<_> = spans.iter().filter(|span| span.name == "job kv.export").collect();
+    assert_eq!(job.len(), 1, "{spans:?}");
+    assert_eq!(hex(&job[0].trace_id), "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(hex(&job[0].parent_span_id), "00f067aa0ba902b7");
+    assert_eq!(attribute(job[0], "keystead.job.id"), traced.id);
+    assert!(
+        spans.iter().any(|span| span.name.starts_with("EVALSHA") && span.parent_span_id == job[0].span_id)
+    );
 }
 
 #[tokio::test]

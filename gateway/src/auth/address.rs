@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::http::{HeaderMap, HeaderName, request::Parts};
+use axum::http::{Extensions, HeaderMap, HeaderName, request::Parts};
 use ipnet::IpNet;
 use quick_cache::sync::Cache;
 
@@ -46,6 +46,12 @@ impl std::fmt::Debug for Addresses {
 impl Addresses {
     pub(crate) fn new(allowed: u32, trusted: Vec<IpNet>) -> Self {
         Self { failures: Cache::new(REMEMBERED), allowed, trusted }
+    }
+
+    /// Whether a request comes from a proxy whose word counts.
+    pub(crate) fn trusts(&self, extensions: &Extensions) -> bool {
+        let peer = extensions.get::<Peer>();
+        peer.is_some_and(|Peer(peer)| self.trusted.iter().any(|network| network.contains(peer)))
     }
 
     /// Where a request comes from, as far as that can be known.

@@ -1,4 +1,4 @@
-//! Logs: JSON or text on standard error, with levels that can be changed while the process runs.
+//! The levels of the log, which can be changed while the process runs.
 
 use std::{
     collections::BTreeMap,
@@ -6,18 +6,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use clap::ValueEnum;
+use keystead_telemetry::{Handle, LogFormat, Traces};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{
-    EnvFilter, Layer as _, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
-};
-
-/// How a line of the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Text,
-}
+use tracing_subscriber::EnvFilter;
 
 /// What is logged: a level for everything, and others for some modules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +25,7 @@ pub struct LogLevels {
 #[derive(Debug)]
 pub struct Logs {
     current: Mutex<LogLevels>,
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: Handle,
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -77,21 +68,9 @@ impl LogLevels {
 }
 
 impl Logs {
-    /// Begins logging.
-    pub fn init(filter: &str, format: LogFormat) -> Result<Self, String> {
-        let wrong = |error: String| format!("--log {filter:?}: {error}");
-        let layer = EnvFilter::try_new(filter).map_err(|error| wrong(error.to_string()))?;
-        let (layer, handle) = reload::Layer::new(layer);
-        let lines = fmt::layer().with_writer(std::io::stderr);
-        let lines = match format {
-            LogFormat::Json => lines.json().flatten_event(true).boxed(),
-            LogFormat::Text => lines.boxed(),
-        };
-        tracing_subscriber::registry()
-            .with(layer)
-            .with(lines)
-            .try_init()
-            .map_err(|error| wrong(error.to_string()))?;
+    /// Begins logging, and recording spans where there are traces.
+    pub fn init(filter: &str, format: LogFormat, traces: Option<&Traces>) -> Result<Self, String> {
+        let handle = keystead_telemetry::init(filter, format, traces)?;
         Ok(Self { current: Mutex::new(LogLevels::parse(filter)), filter: handle })
     }
 

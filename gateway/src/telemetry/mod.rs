@@ -4,14 +4,16 @@ mod access;
 mod logs;
 mod operations;
 mod requests;
+mod span;
 
 use prometheus::{Encoder as _, IntGauge, Registry, TextEncoder};
 
 use self::requests::Requests;
 pub(crate) use access::Sampler;
 pub use access::{AccessLog, InvalidAccessLog};
-pub use logs::{LogFormat, LogLevels, Logs};
+pub use logs::{LogLevels, Logs};
 pub(crate) use operations::{Counters, OperationKind, Operations};
+pub(crate) use span::RequestSpan;
 
 /// The gateway's figures.
 #[derive(Debug)]

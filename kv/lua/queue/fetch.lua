@@ -3,7 +3,7 @@
 -- KEYS: 1 workers
 -- ARGV: 1 worker, 2 jobs at most, 3 lease in ms, 4 retention in s, 5 finished jobs kept
 -- Returns {ready jobs that are left, then for each job: id, kind, payload, attempt, attempts at most,
--- number of the claim}.
+-- number of the claim, traceparent or ''}.
 local worker, limit, now = ARGV[1], tonumber(ARGV[2]), now_ms()
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), worker)
 
@@ -26,7 +26,7 @@ local result = {0}
 local popped = redis.call('ZPOPMIN', READY, limit)
 for i = 1, #popped, 2 do
   local id = popped[i]
-  local job = redis.call('HMGET', job_key(id), 'kind', 'payload', 'max_attempts')
+  local job = redis.call('HMGET', job_key(id), 'kind', 'payload', 'max_attempts', 'trace')
   if job[1] then
     local attempt = redis.call('HINCRBY', job_key(id), 'attempts', 1)
     -- Never set back, unlike the attempts: by it an old claim is told from a new one.
@@ -34,7 +34,8 @@ for i = 1, #popped, 2 do
     redis.call('HSET', job_key(id), 'worker', worker, 'started', now)
     redis.call('SADD', running_key(worker), id)
     move(id, 'pending', 'running')
-    for _, field in ipairs({id, job[1], job[2], attempt, tonumber(job[3]), claim}) do result[#result + 1] = field end
+    local fields = {id, job[1], job[2], attempt, tonumber(job[3]), claim, job[4] or ''}
+    for _, field in ipairs(fields) do result[#result + 1] = field end
   end
 end
 result[1] = redis.call('ZCARD', READY)

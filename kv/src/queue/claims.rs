@@ -24,6 +24,8 @@ pub struct Claim {
     /// From 1.
     pub attempt: u32,
     pub max_attempts: u32,
+    /// The `traceparent` of what has queued it.
+    pub trace: Option<String>,
     /// Tells this claim from every other of the same job.
     number: i64,
 }
@@ -80,7 +82,8 @@ impl Claims {
                 Some(Value::Int(attempt)),
                 Some(Value::Int(most)),
                 Some(Value::Int(number)),
-            ) = (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
+                Some(trace),
+            ) = (fields.next(), fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
             else {
                 return Err(Corrupt::Malformed.into());
             };
@@ -90,6 +93,7 @@ impl Claims {
                 payload: text(payload)?,
                 attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
                 max_attempts: u32::try_from(most).unwrap_or(u32::MAX),
+                trace: Some(text(trace)?).filter(|trace| !trace.is_empty()),
                 number,
             });
         }

@@ -43,6 +43,8 @@ pub struct NewJob {
     pub when: When,
     /// 1–25.
     pub max_attempts: u32,
+    /// The `traceparent` (W3C Trace Context) that the job goes on with.
+    pub trace: Option<String>,
 }
 
 /// When a job may begin.
@@ -57,7 +59,14 @@ pub enum When {
 impl NewJob {
     /// A job that may begin at once, with the usual five attempts.
     pub fn new(kind: &str, payload: &str) -> Self {
-        Self { kind: kind.into(), payload: payload.into(), priority: 5, when: When::Now, max_attempts: 5 }
+        Self {
+            kind: kind.into(),
+            payload: payload.into(),
+            priority: 5,
+            when: When::Now,
+            max_attempts: 5,
+            trace: None,
+        }
     }
 }
 
@@ -145,7 +154,7 @@ impl Queue {
         let attempts = job.max_attempts.max(1).to_string();
         let key = job_key(&id);
         let keys: [&[u8]; 2] = [key.as_bytes(), name.as_bytes()];
-        let arguments: [&[u8]; 8] = [
+        let arguments: [&[u8]; 9] = [
             id.as_bytes(),
             job.kind.as_bytes(),
             job.payload.as_bytes(),
@@ -154,6 +163,7 @@ impl Queue {
             run_at.as_bytes(),
             attempts.as_bytes(),
             remember.as_bytes(),
+            job.trace.as_deref().unwrap_or_default().as_bytes(),
         ];
         let (added, id, status): (u8, String, String) =
             self.connection.eval(&script::JOB_ENQUEUE, Effect::Write, &keys, &arguments).await?;

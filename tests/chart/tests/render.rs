@@ -129,6 +129,54 @@ fn the_gateway_gets_the_time_to_drain() {
 
 /// The tenants' NetworkPolicies let in pods with these labels, whatever the release is called.
 #[test]
+fn traces_go_where_the_values_say_and_the_policies_allow_it() {
+    let egress = r#"tracing.egress=[{"ports":[{"port":4318,"protocol":"TCP"}]}]"#;
+    let options = ["--set", "tracing.endpoint=http://collector:4318", "--set-json", egress];
+    let objects = render(&options).unwrap();
+    let env = |component: &str, name: &str| {
+        let deployment = find(&objects, "Deployment", &format!("keystead-{component}"));
+        let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+        env.iter().find(|it| it["name"] == name).map(|it| it["value"].clone())
+    };
+    assert_eq!(env("gateway", "OTEL_EXPORTER_OTLP_ENDPOINT"), Some(json!("http://collector:4318")));
+    assert_eq!(env("gateway", "OTEL_TRACES_SAMPLER_ARG"), Some(json!("0.01")));
+    assert_eq!(env("operator", "KEYSTEAD_WORKER_OTLP_ENDPOINT"), Some(json!("http://collector:4318")));
+    let rules = env("operator", "KEYSTEAD_WORKER_OTLP_EGRESS").unwrap();
+    assert_eq!(rules, json!(r#"[{"ports":[{"port":4318,"protocol":"TCP"}]}]"#));
+    let policy = find(&objects, "NetworkPolicy", "keystead-gateway");
+    let rules = policy["spec"]["egress"].as_array().unwrap();
+    assert!(rules.contains(&json!({"ports": [{"port": 4318, "protocol": "TCP"}]})), "{rules:?}");
+    assert!(!format!("{:?}", render(&[]).unwrap()).contains("OTLP"));
+}
+
+#[test]
+fn the_readme_has_a_line_for_every_value() {
+    let chart = root().join("charts/keystead");
+    let schema: Value = serde_json::from_slice(&fs::read(chart.join("values.schema.json")).unwrap()).unwrap();
+    let readme = fs::read_to_string(chart.join("README.md")).unwrap();
+    let mut missing = Vec::new();
+    for path in leaves(&schema, "") {
+        // What is as in another API's object is told in one line.
+        let is_told = |path: &str| readme.contains(&format!("| `{path}` |"));
+        if path != "global"
+            && !is_told(&path)
+            && !path.rsplit_once('.').is_some_and(|(above, _)| is_told(above))
+        {
+            missing.push(path);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+fn leaves(schema: &Value, path: &str) -> Vec<String> {
+    let Some(properties) = schema["properties"].as_object() else { return vec![path.to_owned()] };
+    let below = |(name, value): (&String, &Value)| {
+        leaves(value, &if path.is_empty() { name.clone() } else { format!("{path}.{name}") })
+    };
+    properties.iter().flat_map(below).collect()
+}
+
+#[test]
 fn the_gateways_pods_are_those_that_tenants_let_in() {
     let renamed = render(&["--set", "fullnameOverride=door,nameOverride=x"]).unwrap();
     let labels = &find(&renamed, "Deployment", "door-gateway")["spec"]["template"]["metadata"]["labels"];

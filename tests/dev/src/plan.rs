@@ -135,6 +135,7 @@ fn settings() -> Result<Settings> {
         worker_image: "local".into(),
         redis_images: "7.0=local,7.2=local,7.4=local,8.0=local".parse()?,
         default_redis_version: "7.0".into(),
+        tracing: None,
     }
     .checked()?)
 }

@@ -61,7 +61,7 @@ pub(crate) async fn create(caller: Caller, request: Request) -> Result<Response,
 
 async fn enqueue(caller: Caller, bytes: Bytes) -> Result<Response, Problem> {
     let fields: Fields = body::parse(&bytes)?;
-    let job = job(fields)?;
+    let job = NewJob { trace: keystead_telemetry::traceparent(), ..job(fields)? };
     let queued = caller.tenant.queue().enqueue(&job).await?;
     let location = format!("/t/{}/api/v1/jobs/{}", caller.tenant.name(), queued.id);
     let answer = Json(json!({"id": queued.id, "status": queued.status}));
@@ -97,5 +97,5 @@ fn job(fields: Fields) -> Result<NewJob, Problem> {
     if !(1..=25).contains(&max_attempts) {
         return Err(invalid("max_attempts: 1 to 25".into()));
     }
-    Ok(NewJob { kind: fields.kind, payload, priority, when, max_attempts })
+    Ok(NewJob { kind: fields.kind, payload, priority, when, max_attempts, trace: None })
 }

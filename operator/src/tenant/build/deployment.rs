@@ -14,6 +14,7 @@ use k8s_openapi::{
 use super::{Object, hash, object, owned, pod};
 use crate::{
     kinds::Kind,
+    settings::Settings,
     tenant::{
         credentials::{Credentials, WORKER_PASSWORD},
         names,
@@ -26,7 +27,12 @@ const PASSWORD_FOLDER: &str = "/etc/keystead/credentials";
 const ENCRYPTION_KEYS: &str = "encryption-keys";
 const ENCRYPTION_KEYS_FOLDER: &str = "/etc/keystead/encryption-keys";
 
-pub(super) fn build(tenant: &ValidTenant, credentials: &Credentials, redis_address: &str) -> Object {
+pub(super) fn build(
+    tenant: &ValidTenant,
+    settings: &Settings,
+    credentials: &Credentials,
+    redis_address: &str,
+) -> Object {
     let namespace = names::namespace(&tenant.name);
     let mut config = vec![credentials.worker_password.expose().as_bytes()];
     let mut volumes = vec![pod::password(PASSWORD, WORKER_PASSWORD)];
@@ -55,7 +61,7 @@ pub(super) fn build(tenant: &ValidTenant, credentials: &Credentials, redis_addre
                     ..ObjectMeta::default()
                 }),
                 spec: Some(PodSpec {
-                    containers: vec![container(tenant, credentials, redis_address)],
+                    containers: vec![container(tenant, settings, credentials, redis_address)],
                     volumes: Some(volumes),
                     ..pod::spec(names::WORKER)
                 }),
@@ -67,7 +73,12 @@ pub(super) fn build(tenant: &ValidTenant, credentials: &Credentials, redis_addre
     object(Kind::Deployment, &deployment)
 }
 
-fn container(tenant: &ValidTenant, credentials: &Credentials, redis_address: &str) -> Container {
+fn container(
+    tenant: &ValidTenant,
+    settings: &Settings,
+    credentials: &Credentials,
+    redis_address: &str,
+) -> Container {
     let probe = |path: &str, period: i32, failures: i32| Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
@@ -95,6 +106,11 @@ fn container(tenant: &ValidTenant, credentials: &Credentials, redis_address: &st
         // Strings and JSON: this cannot fail.
         let schedules = serde_json::to_string(&tenant.worker.schedules).unwrap_or_default();
         env.push(pod::env("KEYSTEAD_SCHEDULES", schedules));
+    }
+    if let Some(tracing) = &settings.tracing {
+        env.push(pod::env("OTEL_EXPORTER_OTLP_ENDPOINT", &tracing.endpoint));
+        env.push(pod::env("OTEL_TRACES_SAMPLER_ARG", tracing.share.to_string()));
+        env.push(pod::env("OTEL_RESOURCE_ATTRIBUTES", format!("keystead.tenant={}", tenant.name)));
     }
     let mut mounts = vec![pod::mount(PASSWORD, PASSWORD_FOLDER, true)];
     if let Some(encryption) = &credentials.encryption {

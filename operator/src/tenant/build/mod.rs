@@ -68,7 +68,7 @@ pub fn build(known: &Known<'_>) -> Vec<Object> {
         service::headless(tenant),
         network_policy::default_deny(tenant),
         network_policy::redis(tenant, known.settings),
-        network_policy::worker(tenant),
+        network_policy::worker(tenant, known.settings),
         secret::credentials(tenant),
         pod_disruption_budget::build(tenant, names::REDIS),
     ];
@@ -81,7 +81,7 @@ pub fn build(known: &Known<'_>) -> Vec<Object> {
         objects.push(stateful_set::build(tenant, credentials, known.claim_templates));
         if let Some(ip) = known.redis_ip {
             let address = redis_address(ip);
-            objects.push(deployment::build(tenant, credentials, &address));
+            objects.push(deployment::build(tenant, known.settings, credentials, &address));
             objects.push(route::build(tenant, known.settings, credentials, &address));
         }
     }

@@ -53,8 +53,8 @@ pub(super) fn redis(tenant: &ValidTenant, settings: &Settings) -> Object {
     build(tenant, names::REDIS, Some(names::REDIS), spec)
 }
 
-/// The worker reaches its Redis, name servers and the peers of the spec.
-pub(super) fn worker(tenant: &ValidTenant) -> Object {
+/// The worker reaches its Redis, name servers, the peers of the spec, and the collector of traces where there is one.
+pub(super) fn worker(tenant: &ValidTenant, settings: &Settings) -> Object {
     let mut egress = vec![
         NetworkPolicyEgressRule {
             to: Some(vec![component(tenant, names::REDIS)]),
@@ -70,6 +70,7 @@ pub(super) fn worker(tenant: &ValidTenant) -> Object {
             ports: (!ports.is_empty()).then_some(ports),
         }
     }));
+    egress.extend(settings.tracing.iter().flat_map(|tracing| tracing.egress.0.clone()));
     let spec = NetworkPolicySpec {
         pod_selector: Some(selector(tenant, names::WORKER)),
         policy_types: Some(vec!["Egress".into()]),

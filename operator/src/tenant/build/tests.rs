@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     fixtures,
+    settings::Tracing,
     tenant::{credentials, validate::validate},
 };
 
@@ -67,6 +68,31 @@ fn a_tenant_that_says_nothing() {
 #[test]
 fn a_tenant_that_says_everything() {
     snapshot("full", &built(full()));
+}
+
+#[test]
+fn workers_send_traces_where_the_installation_says_and_may_reach_it() {
+    let egress = r#"[{"to": [{"namespaceSelector": {}}], "ports": [{"port": 4318, "protocol": "TCP"}]}]"#;
+    let tracing =
+        Tracing { endpoint: "http://collector:4318".into(), share: 0.5, egress: egress.parse().unwrap() };
+    let settings = Settings { tracing: Some(tracing), ..fixtures::settings() };
+    let tenant = validate(&fixtures::tenant(json!({})), &settings, None).unwrap();
+    let credentials = fixtures::credentials();
+    let objects = build(&Known {
+        tenant: &tenant,
+        settings: &settings,
+        credentials: Some(&credentials),
+        redis_ip: Some("10.3.2.1"),
+        claim_templates: None,
+    });
+    let find = |kind: Kind| objects.iter().find(|it| it.key.kind == kind && it.key.name == "worker").unwrap();
+    let container = &find(Kind::Deployment).body["spec"]["template"]["spec"]["containers"][0];
+    let env = |name: &str| container["env"].as_array().unwrap().iter().find(|it| it["name"] == name).cloned();
+    assert_eq!(env("OTEL_EXPORTER_OTLP_ENDPOINT").unwrap()["value"], "http://collector:4318");
+    assert_eq!(env("OTEL_TRACES_SAMPLER_ARG").unwrap()["value"], "0.5");
+    assert_eq!(env("OTEL_RESOURCE_ATTRIBUTES").unwrap()["value"], "keystead.tenant=shop");
+    let rules = find(Kind::NetworkPolicy).body["spec"]["egress"].as_array().unwrap();
+    assert_eq!(rules.last().unwrap()["ports"], json!([{"port": 4318, "protocol": "TCP"}]));
 }
 
 #[test]
