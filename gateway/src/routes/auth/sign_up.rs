@@ -53,10 +53,11 @@ pub(super) async fn sign_up(
         is_active: true,
     };
     match sign_ups.ask(gateway, &account).await? {
-        Asked::Ready(tenant) => {
-            let tokens = Tokens::issue(&tenant, &account).await?;
-            Ok((StatusCode::CREATED, tokens).into_response())
-        }
+        Asked::Ready(tenant) => match Tokens::issue(&tenant, &account).await {
+            Ok(tokens) => Ok((StatusCode::CREATED, tokens).into_response()),
+            // The name must be told in any case: nobody else will.
+            Err(_) => Ok(provisioning(tenant.name())),
+        },
         Asked::Provisioning(name) => Ok(provisioning(&name)),
     }
 }
