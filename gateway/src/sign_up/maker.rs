@@ -51,6 +51,7 @@ pub(super) struct Maker {
 impl Maker {
     pub(super) async fn run(self, mut orders: mpsc::Receiver<Order>) {
         let client = kubernetes::client().await;
+        self.try_template(&client).await;
         let mut full_since: Option<Instant> = None;
         while let Some(Order { account, reply }) = orders.recv().await {
             // Who has gone before anything was begun wants nothing.
@@ -73,6 +74,15 @@ impl Maker {
         }
     }
 
+    /// Has the API server look at the template, so that what is wrong with it is known before somebody signs up.
+    async fn try_template(&self, client: &Client) {
+        let Ok(name) = new_name() else { return };
+        let tried = timeout(LIMIT, self.create_tenant(client, &name, "&dryRun=All")).await;
+        if let Ok(Err(error @ Error::Api(_))) = tried {
+            tracing::error!(%error, "no tenant can be made: the Tenant is refused; see gateway.signUp.template");
+        }
+    }
+
     async fn make(&self, client: &Client, account: &Account) -> Result<TenantName, Problem> {
         let failed = |what: &'static str, error: Error| {
             tracing::error!(%error, "a sign-up failed: {what}");
@@ -92,7 +102,7 @@ impl Maker {
                 Err(error) if is_taken(&error) => continue,
                 Err(error) => return Err(failed("its Secret cannot be written", error)),
             }
-            match self.create_tenant(client, &name).await {
+            match self.create_tenant(client, &name, "").await {
                 Ok(()) => {
                     tracing::info!(tenant = %name, "a tenant is made for who signed up");
                     return Ok(name);
@@ -146,9 +156,9 @@ impl Maker {
     }
 
     /// With strict validation, which `Api::create` cannot ask for: a field that does not exist is an error of the template.
-    async fn create_tenant(&self, client: &Client, name: &TenantName) -> Result<(), Error> {
+    async fn create_tenant(&self, client: &Client, name: &TenantName, more: &str) -> Result<(), Error> {
         let body = manifest(name, self.template.spec()).to_string().into_bytes();
-        let request = Request::post(format!("/apis/{GROUP}/{VERSION}/tenants?fieldValidation=Strict"))
+        let request = Request::post(format!("/apis/{GROUP}/{VERSION}/tenants?fieldValidation=Strict{more}"))
             .header("content-type", "application/json")
             .body(body)
             .map_err(|error| Error::BuildRequest(kube::core::request::Error::BuildRequest(error)))?;
