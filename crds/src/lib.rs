@@ -11,6 +11,7 @@ mod auth;
 mod autoscaling;
 mod cache;
 mod check;
+mod encryption;
 mod network;
 mod quantity;
 mod redis;
@@ -24,6 +25,7 @@ pub use auth::{AuthSpec, Signing};
 pub use autoscaling::{AutoscalingSpec, Profile, WorkerAutoscaling};
 pub use cache::CacheSpec;
 pub use check::{Refused, check};
+pub use encryption::EncryptionSpec;
 pub use network::{EgressPeer, EgressPort, NetworkSpec, Peer, Protocol};
 pub use quantity::{InvalidQuantity, bytes, canonical, is_same_amount};
 pub use redis::{

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    auth::AuthSpec, autoscaling::AutoscalingSpec, cache::CacheSpec, network::NetworkSpec, redis::RedisSpec,
-    status::TenantStatus, worker::WorkerSpec,
+    auth::AuthSpec, autoscaling::AutoscalingSpec, cache::CacheSpec, encryption::EncryptionSpec,
+    network::NetworkSpec, redis::RedisSpec, status::TenantStatus, worker::WorkerSpec,
 };
 
 /// A tenant: a Redis of its own, its credentials, its REST API and a worker for its jobs.
@@ -52,6 +52,8 @@ pub struct TenantSpec {
     pub auth: AuthSpec,
     #[serde(default)]
     pub cache: CacheSpec,
+    #[serde(default)]
+    pub encryption: EncryptionSpec,
     #[serde(default)]
     pub worker: WorkerSpec,
     #[serde(default)]

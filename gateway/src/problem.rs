@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use keystead_kv::{Error, limits::Invalid};
+use keystead_kv::{Corrupt, Error, limits::Invalid};
 use serde_json::json;
 
 /// An error as the client sees it.
@@ -80,6 +80,7 @@ codes! {
     TooBusy = SERVICE_UNAVAILABLE "too_busy" "Too many requests are under way";
     SignUpUnavailable = SERVICE_UNAVAILABLE "sign_up_unavailable" "No tenant can be made at the moment";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable" "The tenant's Redis is not available";
+    EncryptionKeyUnknown = SERVICE_UNAVAILABLE "encryption_key_unknown" "The value's encryption key is not known here";
     OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "Whether the write happened is not known";
     DeadlineExceeded = GATEWAY_TIMEOUT "deadline_exceeded" "The tenant's Redis did not answer in time";
     StorageFull = INSUFFICIENT_STORAGE "storage_full" "The tenant's Redis is full";
@@ -149,6 +150,8 @@ impl From<Error> for Problem {
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::Full => Code::StorageFull,
             Error::TooManyKeys => Code::TooManyKeys,
+            Error::Contended => Code::TooBusy,
+            Error::Corrupt(Corrupt::UnknownKey) => Code::EncryptionKeyUnknown,
             Error::Corrupt(_) | Error::Refused(_) => {
                 tracing::error!(%error, "a store failed");
                 Code::Internal

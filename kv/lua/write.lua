@@ -2,14 +2,14 @@
 -- KEYS: 1 entry, 2 index, 3 expiry index, 4 hash of tags
 -- ARGV: 1 key, 2 condition (any, absent, present, match), 3 time to live in ms (0: never expires; -1: as the entry has),
 --       4 meta of the header, 5 value, 6 prefix of tag sets, 7 keys that there may be (0: any number),
---       8 number of tags, then the tags,
+--       8 flags of the header, 9 number of tags, then the tags,
 --       then for `match` pairs of version and time of update in µs, of which one must be the entry's
 -- Returns, as numbers in a text: 1, created (0 or 1), version, created µs, updated µs, expiry ms or 0; or 0, exists (0 or 1),
 -- or 0, 2 where there are too many keys for a new one.
 local entry, index, expiry, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local user_key, condition, ttl, tag_prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[6]
-local tags, next_argument = {}, 9 + tonumber(ARGV[8])
-for i = 9, next_argument - 1 do tags[#tags + 1] = ARGV[i] end
+local tags, next_argument = {}, 10 + tonumber(ARGV[9])
+for i = 10, next_argument - 1 do tags[#tags + 1] = ARGV[i] end
 
 local now_us, now_ms = clock()
 
@@ -55,7 +55,8 @@ elseif old then
 end
 
 save(KEYS, user_key, {
-  version = version, created = created, updated = updated, expires = expires, meta = ARGV[4], value = ARGV[5],
+  version = version, created = created, updated = updated, expires = expires,
+  flags = tonumber(ARGV[8]), meta = ARGV[4], value = ARGV[5],
 }, known)
 tell(index, 'put', user_key, version)
 return string.format('1 %d %.0f %.0f %.0f %.0f', exists and 0 or 1, version, created, updated, expires)

@@ -3,14 +3,16 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0 | format, 1 |
-//! | 1 | flags, 0 |
+//! | 1 | flags: 1 where the value is encrypted |
 //! | 2–9 | version, big endian as all numbers here |
 //! | 10–17 | time of creation, µs since 1970 |
 //! | 18–25 | time of the last write, µs |
 //! | 26–33 | expiry, ms since 1970; 0: never |
 //! | 34–37 | length of the meta |
 //! | 38… | meta: content type, then tags sorted by name; each text as its length in two bytes and its UTF-8 |
-//! | then | the value |
+//! | then | the value; encrypted: the key's id (8 bytes), nonce (12), what was encrypted, tag (16) |
+//!
+//! An encrypted value is bound to its key and the meta (`keyring.rs`); keys, tags and times are not encrypted.
 //!
 //! The script `write.lua` writes the first 38 bytes, this module the meta.
 
@@ -18,12 +20,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::store::Written;
+use crate::{
+    keyring::{ID, Keyring, Place},
+    store::Written,
+};
 
 /// Content type of a JSON value.
 pub const JSON: &str = "application/json";
 const FORMAT: u8 = 1;
 pub(crate) const HEADER: usize = 38;
+/// Flag of an entry whose value is encrypted.
+pub(crate) const SEALED: u8 = 1;
 
 /// What is stored under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +72,12 @@ pub enum Corrupt {
     UnknownFormat(u8),
     #[error("an entry is cut short or was not written by Keystead: delete the key")]
     Malformed,
+    #[error(
+        "a value is encrypted with a key that is not known here: put the key back into the tenant's Secret"
+    )]
+    UnknownKey,
+    #[error("an encrypted value was changed in Redis, or is not at its place: delete the key")]
+    NotAuthentic,
 }
 
 impl Metadata {
@@ -116,10 +129,31 @@ impl EntityTag {
 }
 
 impl Entry {
-    pub(crate) fn decode(bytes: &Bytes) -> Result<Self, Corrupt> {
+    /// Reads the entry of this key, and decrypts it where it is encrypted.
+    pub(crate) fn decode(key: &str, bytes: &Bytes, ring: Option<&Keyring>) -> Result<Self, Corrupt> {
         let (metadata, value_at) = decode_head(bytes)?;
-        Ok(Self { metadata, value: bytes.slice(value_at..) })
+        let sealed = bytes.slice(value_at..);
+        let value = match (is_sealed(bytes), ring) {
+            (false, _) => sealed,
+            (true, None) => return Err(Corrupt::UnknownKey),
+            (true, Some(ring)) => {
+                let meta = bytes.get(HEADER..value_at).unwrap_or_default();
+                ring.open(Place::Entry { key, meta }, &sealed)?.into()
+            }
+        };
+        Ok(Self { metadata, value })
     }
+}
+
+fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.get(1) == Some(&SEALED)
+}
+
+/// The id of the key that the value is encrypted with; none where it is not. Needs the 8 bytes behind the meta.
+pub(crate) fn sealed_with(bytes: &[u8]) -> Result<Option<[u8; ID]>, Corrupt> {
+    let (_, value_at) = decode_head(bytes)?;
+    let id = bytes.get(value_at..).and_then(|value| value.first_chunk::<ID>());
+    is_sealed(bytes).then(|| id.copied().ok_or(Corrupt::Malformed)).transpose()
 }
 
 /// Reads the header and the meta, which may be all that there is; gives where the value begins.
@@ -128,10 +162,10 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<(Metadata, usize), Corrupt> {
         let field = bytes.get(at..at + 8).and_then(|field| field.try_into().ok());
         Ok(u64::from_be_bytes(field.ok_or(Corrupt::Malformed)?))
     };
-    match bytes.first() {
-        Some(&FORMAT) => {}
-        Some(&other) => return Err(Corrupt::UnknownFormat(other)),
-        None => return Err(Corrupt::Malformed),
+    match bytes {
+        [FORMAT, 0 | SEALED, ..] => {}
+        [FORMAT, ..] | [] => return Err(Corrupt::Malformed),
+        [other, ..] => return Err(Corrupt::UnknownFormat(*other)),
     }
     let expires = number(26)?;
     let meta_length: [u8; 4] =
@@ -205,6 +239,10 @@ mod tests {
         bytes.into()
     }
 
+    fn decode(bytes: &Bytes) -> Result<Entry, Corrupt> {
+        Entry::decode("a", bytes, None)
+    }
+
     proptest! {
         #[test]
         fn what_was_encoded_is_decoded(
@@ -212,7 +250,7 @@ mod tests {
             tags in collection::btree_map("\\PC{1,20}", "\\PC{0,20}", 0..8),
             value in collection::vec(any::<u8>(), 0..200),
         ) {
-            let entry = Entry::decode(&encoded(7, &encode_meta(&content_type, &tags), &value)).unwrap();
+            let entry = decode(&encoded(7, &encode_meta(&content_type, &tags), &value)).unwrap();
             prop_assert_eq!(entry.value, value);
             prop_assert_eq!(entry.metadata.content_type, content_type);
             prop_assert_eq!(entry.metadata.tags, tags);
@@ -221,18 +259,18 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in collection::vec(any::<u8>(), 0..80)) {
-            let _ = Entry::decode(&bytes.clone().into());
+            let _ = decode(&bytes.clone().into());
             let mut begun = encoded(0, &encode_meta(JSON, &BTreeMap::new()), b"").to_vec();
             begun.truncate(34);
             begun.extend(bytes);
-            let _ = Entry::decode(&begun.into());
+            let _ = decode(&begun.into());
         }
     }
 
     #[test]
     fn a_newer_format_is_told_from_rubbish() {
-        assert_eq!(Entry::decode(&Bytes::from_static(&[2; 60])), Err(Corrupt::UnknownFormat(2)));
-        assert_eq!(Entry::decode(&Bytes::from_static(&[1; 60])), Err(Corrupt::Malformed));
+        assert_eq!(decode(&Bytes::from_static(&[2; 60])), Err(Corrupt::UnknownFormat(2)));
+        assert_eq!(decode(&Bytes::from_static(&[1; 60])), Err(Corrupt::Malformed));
     }
 
     #[test]

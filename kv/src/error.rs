@@ -22,6 +22,9 @@ pub enum Error {
     /// There are as many keys as the tenant may have: nothing was written.
     #[error("the tenant has as many keys as spec.limits.maxKeys allows: delete some, or raise it")]
     TooManyKeys,
+    /// Others change the same key all the time; nothing was written.
+    #[error("the key is changed by too many at once: retry later")]
+    Contended,
     /// Bytes in Redis that this version cannot read.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),

@@ -7,6 +7,7 @@ use crate::{
     connection::Connection,
     entry::Corrupt,
     error::{Effect, Error},
+    keyring::{Keyring, Place},
 };
 
 /// How long an answer is remembered, in seconds.
@@ -44,20 +45,24 @@ pub enum Known {
 #[derive(Clone, Debug)]
 pub struct Requests {
     connection: Connection,
+    keyring: Option<Keyring>,
 }
 
 impl Requests {
-    pub fn new(connection: Connection) -> Self {
-        Self { connection }
+    /// With a keyring what is remembered is encrypted: answers hold values, and so, for who can guess, does the hash of a
+    /// body.
+    pub fn new(connection: Connection, keyring: Option<Keyring>) -> Self {
+        Self { connection, keyring }
     }
 
     /// Begins a request, unless there was one. `id` and `fingerprint` are hashes.
     pub async fn begin(&self, id: &str, fingerprint: &str) -> Result<Known, Error> {
-        let record = encode(&Record { fingerprint: fingerprint.to_owned(), answer: None })?;
+        let record = self.encode(id, &Record { fingerprint: fingerprint.to_owned(), answer: None })?;
         let mut set = cmd("SET");
         set.arg(key(id)).arg(record).arg("NX").arg("GET").arg("EX").arg(LIFE);
         let before: Option<Vec<u8>> = self.connection.run(&set, Effect::Write).await?;
         let Some(before) = before else { return Ok(Known::New) };
+        let before = Keyring::open_record(self.keyring.as_ref(), Place::Request(id), before)?;
         let before: Record = serde_json::from_slice(&before).map_err(|_| Corrupt::Malformed)?;
         Ok(match before.answer {
             _ if before.fingerprint != fingerprint => Known::Other,
@@ -68,7 +73,8 @@ impl Requests {
 
     /// It was carried out, with this answer.
     pub async fn end(&self, id: &str, fingerprint: &str, answer: Answer) -> Result<(), Error> {
-        let record = encode(&Record { fingerprint: fingerprint.to_owned(), answer: Some(answer) })?;
+        let record =
+            self.encode(id, &Record { fingerprint: fingerprint.to_owned(), answer: Some(answer) })?;
         self.connection.run(cmd("SET").arg(key(id)).arg(record).arg("EX").arg(LIFE), Effect::Write).await
     }
 
@@ -77,12 +83,13 @@ impl Requests {
         let _deleted: u64 = self.connection.run(cmd("DEL").arg(key(id)), Effect::Write).await?;
         Ok(())
     }
+
+    fn encode(&self, id: &str, record: &Record) -> Result<Vec<u8>, Error> {
+        let json = serde_json::to_vec(record).map_err(|_| Corrupt::Malformed)?;
+        Keyring::seal_record(self.keyring.as_ref(), Place::Request(id), json)
+    }
 }
 
 fn key(id: &str) -> String {
     format!("kv:{{0}}:q:{id}")
-}
-
-fn encode(record: &Record) -> Result<Vec<u8>, Error> {
-    Ok(serde_json::to_vec(record).map_err(|_| Corrupt::Malformed)?)
 }

@@ -15,6 +15,7 @@ mod error;
 pub mod feed;
 pub mod idempotency;
 pub mod json;
+mod keyring;
 mod lanes;
 pub mod limits;
 pub mod queue;
@@ -25,8 +26,9 @@ mod tracked;
 pub use connection::{ConnectOptions, Connection};
 pub use entry::{Corrupt, EntityTag, Entry, JSON, Metadata};
 pub use error::Error;
+pub use keyring::{InvalidKey, Keyring};
 pub use lanes::{MAX_LANES, enter_lane};
 pub use store::{
-    Condition, Done, Filter, Incremented, Listing, NotIncremented, Operation, Outcome, Put, Read, Select,
-    Store, Ttl, Written,
+    Condition, Done, Filter, Incremented, Listing, NotIncremented, Operation, Outcome, Put, Read, Resealed,
+    Select, Store, Ttl, Written,
 };

@@ -39,6 +39,7 @@ macro_rules! scripts {
 scripts! {
     WRITE = "lib/refuse_when_full.lua" "lib/forget.lua" "lib/entry.lua" "write.lua";
     INCREMENT = "lib/refuse_when_full.lua" "lib/forget.lua" "lib/entry.lua" "increment.lua";
+    RESEAL = "lib/refuse_when_full.lua" "lib/entry.lua" "reseal.lua";
     SET_TTL = "lib/allow_when_full.lua" "lib/entry.lua" "set_ttl.lua";
     DELETE = "lib/forget.lua" "delete.lua";
     SWEEP = "lib/forget.lua" "sweep.lua";

@@ -8,9 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use keystead_kv::{
-    Condition, ConnectOptions, Connection, Filter, JSON, Outcome, Put, Select, Store, Ttl, acl,
+    Condition, ConnectOptions, Connection, Filter, JSON, Keyring, Outcome, Put, Select, Store, Ttl, acl,
 };
-use keystead_route::Endpoint;
+use keystead_route::{DataKey, Encryption, Endpoint};
 use keystead_tests::redis::Server;
 use proptest::{
     collection,
@@ -82,11 +82,23 @@ fn name(key: u8) -> &'static str {
 
 #[test]
 fn any_sequence_equals_the_model() {
+    check(None);
+}
+
+#[test]
+fn any_sequence_equals_the_model_where_values_are_encrypted() {
+    let key = DataKey { name: "one".into(), secret: "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into() };
+    let encryption = Encryption { keys: vec![key], active_key: Some("one".into()) };
+    check(Some(Keyring::new(&encryption).unwrap()));
+}
+
+fn check(keyring: Option<Keyring>) {
     let server = Server::with_users(&[&format!("user gateway on >word {}", acl::GATEWAY)]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let endpoint = Endpoint::Standalone { address: server.address() };
     let options = ConnectOptions::new(endpoint, Some("gateway".into()), Some("word".into()));
     let store = runtime.block_on(async { Store::new(Connection::open(options).unwrap()) });
+    let store = store.with_keyring(keyring);
     let mut runner = TestRunner::new(Config { cases: 40, ..Config::default() });
     runner
         .run(&steps(), |steps| {

@@ -39,5 +39,6 @@ pub(crate) fn credentials() -> Credentials {
         }],
         active_key: "k1".into(),
         admin_key_sha256: "ad31".into(),
+        encryption: None,
     }
 }

@@ -19,13 +19,15 @@ use keystead_operator::{
     settings::Settings,
     tenant::{
         build::{Known, Object, build},
-        credentials::{self, Contents, Credentials},
+        credentials::{self, Contents, Credentials, Needs},
         validate::validate,
     },
 };
 use keystead_route::Algorithm;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+const NEEDS: Needs = Needs { signing: Algorithm::EdDSA, encryption: None };
 
 /// The files of the pod in a folder, and a redis-server that was started by the start script.
 struct Pod {
@@ -43,9 +45,8 @@ impl Pod {
     }
 
     fn start_in(folder: TempDir, spec: &Value, name: &str) -> Self {
-        let contents =
-            credentials::missing(&name.parse().unwrap(), &Contents::new(), Algorithm::EdDSA).unwrap();
-        let credentials = credentials::read(&contents, Algorithm::EdDSA).unwrap();
+        let contents = credentials::missing(&name.parse().unwrap(), &Contents::new(), NEEDS).unwrap();
+        let credentials = credentials::read(&contents, NEEDS).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let objects = objects(spec, name, &credentials);
         let find = |kind: Kind, name: &str| {

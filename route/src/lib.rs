@@ -49,6 +49,9 @@ pub struct Route {
     pub auth: Auth,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
+    /// None: values never were encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
 }
 
 /// Where the tenant's Redis is and who the gateway is there.
@@ -111,6 +114,27 @@ impl Default for Limits {
 pub struct Cache {
     /// In each gateway.
     pub max_bytes: u64,
+}
+
+/// The keys of values at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Encryption {
+    /// Every key with which a value may have been written.
+    pub keys: Vec<DataKey>,
+    /// `name` of the key that values are written with; none: they are written as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_key: Option<String>,
+}
+
+/// A key of values at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DataKey {
+    /// As in the tenant's Secret: `encryption-key-<version>`.
+    pub name: String,
+    /// 32 bytes in base64 (standard alphabet).
+    pub secret: SecretText,
 }
 
 /// How the tenant's users are authenticated.
@@ -227,6 +251,10 @@ mod tests {
                 admin_key_sha256: None,
             },
             cache: None,
+            encryption: Some(Encryption {
+                keys: vec![DataKey { name: "encryption-key-1".into(), secret: "ZGF0YSBrZXk=".into() }],
+                active_key: Some("encryption-key-1".into()),
+            }),
         }
     }
 
@@ -238,7 +266,10 @@ mod tests {
     #[test]
     fn a_route_shows_no_secret_when_it_is_printed() {
         let printed = format!("{:?}", route());
-        assert!(!printed.contains("s3cret-word") && !printed.contains("c2lnbmluZw"), "{printed}");
+        assert!(
+            !["s3cret-word", "c2lnbmluZw", "ZGF0YSBrZXk"].iter().any(|secret| printed.contains(secret)),
+            "{printed}"
+        );
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub fn route(tenant: &str, redis: &str) -> Route {
             admin_key_sha256: None,
         },
         cache: None,
+        encryption: None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! The worker's flags; each can come from the environment.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Parser, ValueEnum};
-use keystead_route::{Schedule, TenantName};
+use keystead_kv::Keyring;
+use keystead_route::{DataKey, Encryption, Schedule, TenantName};
 use tracing_subscriber::EnvFilter;
 
 /// Runs one tenant's jobs.
@@ -22,6 +23,15 @@ pub(crate) struct Arguments {
     /// File with the user's password.
     #[arg(long, env = "KEYSTEAD_REDIS_PASSWORD_FILE")]
     pub(crate) redis_password_file: Option<PathBuf>,
+    /// Folder with the keys of encrypted values: each a file with 32 bytes in base64.
+    #[arg(long, env = "KEYSTEAD_ENCRYPTION_KEYS", value_name = "DIR")]
+    pub(crate) encryption_keys: Option<PathBuf>,
+    /// File in that folder with whose key values are written; when left out they are not encrypted any more.
+    #[arg(long, env = "KEYSTEAD_ENCRYPTION_KEY", value_name = "NAME", requires = "encryption_keys")]
+    pub(crate) encryption_key: Option<String>,
+    /// Seconds after the start within which gateways may still write with the key before; the re-encryption waits for them.
+    #[arg(long, env = "KEYSTEAD_ENCRYPTION_CHANGE_OVER", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(crate) encryption_change_over: u64,
     /// Jobs at a time.
     #[arg(long, env = "KEYSTEAD_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) concurrency: u32,
@@ -63,6 +73,26 @@ impl FromStr for Schedules {
 pub(crate) enum LogFormat {
     Json,
     Text,
+}
+
+impl Arguments {
+    /// The keys of the folder.
+    pub(crate) fn keyring(&self) -> Result<Option<Keyring>, String> {
+        let Some(folder) = &self.encryption_keys else { return Ok(None) };
+        let wrong = |error: &dyn Display| format!("--encryption-keys {}: {error}", folder.display());
+        let mut keys = Vec::new();
+        for file in fs::read_dir(folder).map_err(|error| wrong(&error))? {
+            let file = file.map_err(|error| wrong(&error))?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            // A mounted Secret has folders of its own, which begin with dots.
+            if !name.starts_with('.') {
+                let secret = fs::read_to_string(file.path()).map_err(|error| wrong(&error))?.into();
+                keys.push(DataKey { name, secret });
+            }
+        }
+        let encryption = Encryption { keys, active_key: self.encryption_key.clone() };
+        Keyring::new(&encryption).map(Some).map_err(|error| wrong(&error))
+    }
 }
 
 /// Begins logging to standard error.

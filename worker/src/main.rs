@@ -7,7 +7,12 @@ mod kinds;
 mod periodic;
 mod run;
 
-use std::{fs, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    fs,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clap::Parser as _;
 use keystead_kv::{
@@ -49,12 +54,18 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), String> {
-    let queue = Queue::new(connect(&arguments)?);
-    let store = Store::new(connect(&arguments)?);
+    let keyring = arguments.keyring()?;
+    let queue = Queue::new(connect(&arguments)?).with_keyring(keyring.clone());
+    let store = Store::new(connect(&arguments)?).with_keyring(keyring);
     let worker = format!("{}-{}", arguments.tenant, uuid::Uuid::now_v7().simple());
     let claims = Claims::new(&queue, worker.clone(), LEASE);
     let health = Health::new().map_err(|error| error.to_string())?;
-    let shared = Arc::new(Shared::new(store, claims, health.clone(), arguments.max_result_bytes));
+    let context = kinds::Context {
+        store: store.clone(),
+        max_result_bytes: arguments.max_result_bytes,
+        keys_settled: Instant::now() + Duration::from_secs(arguments.encryption_change_over),
+    };
+    let shared = Arc::new(Shared::new(context, claims, health.clone()));
 
     let listener = TcpListener::bind(arguments.listen)
         .await
@@ -62,6 +73,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     tokio::spawn(health::serve(listener, health, queue.clone()));
     let sweep_every = Duration::from_secs(arguments.sweep_every);
     tokio::spawn(periodic::sweeps(queue.clone(), sweep_every));
+    tokio::spawn(periodic::reencryption(queue.clone(), store));
     tokio::spawn(periodic::schedules(queue.clone(), arguments.schedules.0.clone()));
 
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;

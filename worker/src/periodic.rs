@@ -2,7 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use keystead_kv::queue::{NewJob, Queue, kinds::TTL_SWEEP};
+use keystead_kv::{
+    Store,
+    queue::{
+        NewJob, Queue,
+        kinds::{KV_REENCRYPT, TTL_SWEEP},
+    },
+};
 use keystead_route::Schedule;
 use tokio::time::sleep;
 
@@ -20,6 +26,27 @@ pub(crate) async fn sweeps(queue: Queue, every: Duration) {
             }
         }
         sleep((every / 10).min(Duration::from_secs(5))).await;
+    }
+}
+
+/// Queues the job that writes values anew, for as long as some are not as the keys want it: after a change of the keys, and
+/// after encryption was turned on or off.
+pub(crate) async fn reencryption(queue: Queue, store: Store) {
+    loop {
+        match store.is_resealed().await {
+            Ok(true) => {}
+            Ok(false) => {
+                // One at a time, however many workers there are; another where the last came to nothing.
+                let period = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs() / 600);
+                let name = format!("{KV_REENCRYPT}:{}:{period}", store.target());
+                let job = NewJob::new(KV_REENCRYPT, "null");
+                if let Err(error) = queue.enqueue_once(&job, &name, Duration::from_hours(1)).await {
+                    tracing::warn!(%error, "the re-encryption is not queued yet");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "whether values are to be encrypted anew is not known yet"),
+        }
+        sleep(Duration::from_secs(30)).await;
     }
 }
 

@@ -9,10 +9,7 @@ use std::{
 
 use apalis::prelude::{Data, WorkerBuilder};
 use futures::FutureExt as _;
-use keystead_kv::{
-    Store,
-    queue::{Claim, Claims, Ending, Queue, Wake, kinds::Work},
-};
+use keystead_kv::queue::{Claim, Claims, Ending, Queue, Wake, kinds::Work};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout},
@@ -22,7 +19,7 @@ use crate::{
     LEASE,
     backend::Source,
     health::Health,
-    kinds::{self, Failure},
+    kinds::{self, Context, Failure},
 };
 
 /// How often scheduled jobs are looked for where nobody calls.
@@ -38,10 +35,9 @@ pub(crate) struct Claimed {
 /// What every job needs.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    store: Store,
+    context: Context,
     claims: Claims,
     health: Health,
-    max_result_bytes: usize,
     /// Claimed and not ended: what is left here when the grace is over goes back.
     open: Mutex<HashMap<String, Claim>>,
     /// Told of each job that has ended.
@@ -49,8 +45,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(store: Store, claims: Claims, health: Health, max_result_bytes: usize) -> Self {
-        Self { store, claims, health, max_result_bytes, open: Mutex::default(), ended: Notify::new() }
+    pub(crate) fn new(context: Context, claims: Claims, health: Health) -> Self {
+        Self { context, claims, health, open: Mutex::default(), ended: Notify::new() }
     }
 
     /// Waits until no claimed job is left.
@@ -211,7 +207,7 @@ async fn handle(claimed: Claimed, shared: Data<Arc<Shared>>) {
 async fn attempt(claim: &Claim, shared: &Shared) -> Result<kinds::Output, Failure> {
     let work =
         Work::parse(&claim.kind, &claim.payload).map_err(|error| Failure::Permanent(error.to_string()))?;
-    kinds::run(work, &shared.store, shared.max_result_bytes).await
+    kinds::run(work, &shared.context).await
 }
 
 /// Tells the queue, for as long as the lease can hold: what it does not hear is done again.

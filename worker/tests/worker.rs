@@ -9,10 +9,10 @@ use std::{
 };
 
 use keystead_kv::{
-    Condition, ConnectOptions, Connection, JSON, Outcome, Put, Store, Ttl, acl,
+    Condition, ConnectOptions, Connection, JSON, Keyring, Outcome, Put, Store, Ttl, acl,
     queue::{Claims, Ending, Job, NewJob, Queue, When},
 };
-use keystead_route::Endpoint;
+use keystead_route::{DataKey, Encryption, Endpoint};
 use keystead_tests::redis::Server;
 
 const PASSWORD: &str = "word-of-the-worker";
@@ -132,6 +132,78 @@ async fn an_export_runs_as_the_acl_user_and_leaves_its_lines() {
 }
 
 #[tokio::test]
+async fn values_are_encrypted_anew_after_a_change_of_keys_and_results_are_encrypted() {
+    let server = Server::with_users(&[
+        &format!("user gateway on >{PASSWORD} {}", acl::GATEWAY),
+        &format!("user worker on >{PASSWORD} {}", acl::WORKER),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["encryption-key-1", "encryption-key-2"];
+    let secrets =
+        ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "MTEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="];
+    let keys: Vec<DataKey> = names
+        .iter()
+        .zip(secrets)
+        .map(|(name, secret)| DataKey { name: (*name).into(), secret: secret.into() })
+        .collect();
+    for key in &keys {
+        std::fs::write(folder.path().join(&key.name), key.secret.expose()).unwrap();
+    }
+    let keyring = |keys: &[DataKey], active: &str| {
+        Keyring::new(&Encryption { keys: keys.to_vec(), active_key: Some(active.into()) }).unwrap()
+    };
+    let store = |ring: Option<Keyring>| Store::new(connect(&server, Some("gateway"))).with_keyring(ring);
+    for n in 0..1500 {
+        let ring = (n % 2 == 0).then(|| keyring(&keys, names[0]));
+        write(&store(ring), &format!("k{n}"), b"\"secret word\"", JSON, Ttl::Forever).await;
+    }
+    let folder_path = folder.path().to_str().unwrap();
+    let arguments =
+        ["--encryption-keys", folder_path, "--encryption-key", names[1], "--encryption-change-over", "1"];
+    let _workers = [(); 2].map(|()| Worker::start(&server, Some("worker"), &arguments));
+    let newest = store(Some(keyring(&keys[1..], names[1])));
+    eventually("the re-encryption", async || {
+        if newest.is_resealed().await.unwrap() { Ok(()) } else { Err(String::new()) }
+    })
+    .await;
+    for n in [0, 1, 999, 1499] {
+        let entry = newest.get(&format!("k{n}")).await.unwrap().unwrap();
+        assert_eq!((&entry.value[..], entry.metadata.version), (&b"\"secret word\""[..], 1));
+    }
+    let queue = Queue::new(connect(&server, Some("gateway"))).with_keyring(Some(keyring(&keys, names[1])));
+    let export = queue.enqueue(&NewJob::new("kv.export", "null")).await.unwrap();
+    ended(&queue, &export.id, "succeeded").await;
+    let lines = String::from_utf8(queue.result(&export.id).await.unwrap().unwrap()).unwrap();
+    assert_eq!(lines.matches("secret word").count(), 1500);
+    let raw = server.cli(&["GET", &format!("jobs:{{j}}:job:{}:result", export.id)]);
+    assert!(!raw.is_empty() && !raw.contains("secret word"));
+    let kinds: Vec<Job> = queue.get_all(&queue.list(0, 100).await.unwrap().1).await.unwrap();
+    assert_eq!(kinds.iter().filter(|job| job.kind == "kv.reencrypt").count(), 1, "once for two workers");
+}
+
+#[test]
+fn keys_that_are_none_stop_the_start_with_their_name() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("encryption-key-1"), "short").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_keystead-worker"))
+        .args([
+            "--tenant",
+            "acme",
+            "--redis-address",
+            "127.0.0.1:1",
+            "--log-format",
+            "text",
+            "--encryption-keys",
+        ])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(log.contains("the encryption key \"encryption-key-1\" is not 32 bytes in base64"), "{log}");
+}
+
+#[tokio::test]
 async fn what_cannot_work_dies_at_once_and_says_why() {
     let server = Server::start();
     let queue = queue(&server);
@@ -141,7 +213,10 @@ async fn what_cannot_work_dies_at_once_and_says_why() {
     let unknown = queue.enqueue(&NewJob::new("kv.exprot", "null")).await.unwrap();
     let job = ended(&queue, &unknown.id, "dead").await;
     assert_eq!(job.attempts, 1);
-    assert_eq!(job.error.unwrap(), "there is no kind \"kv.exprot\": the kinds are ttl.sweep, kv.export");
+    assert_eq!(
+        job.error.unwrap(),
+        "there is no kind \"kv.exprot\": the kinds are ttl.sweep, kv.export, kv.reencrypt"
+    );
     let large = queue.enqueue(&NewJob::new("kv.export", "null")).await.unwrap();
     let job = ended(&queue, &large.id, "dead").await;
     assert_eq!(job.error.unwrap(), "the export has more than 1000 bytes: choose a narrower prefix");

@@ -1,8 +1,11 @@
 //! One tenant as a request sees it: its keys prepared, its connection shared, its requests counted.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -10,8 +13,8 @@ use axum::http::Extensions;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use keystead_kv::{
-    ConnectOptions, Connection, Store, accounts::Accounts, api_keys::ApiKeys, feed::Feed,
-    idempotency::Requests, queue::Queue,
+    ConnectOptions, Connection, InvalidKey, Keyring, Store, accounts::Accounts, api_keys::ApiKeys,
+    feed::Feed, idempotency::Requests, queue::Queue,
 };
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 
@@ -27,6 +30,8 @@ use crate::{
 const MAX_IN_FLIGHT: usize = 1024;
 /// Most clients of one tenant that watch its changes through one gateway.
 const MAX_WATCHERS: usize = 100;
+/// For how long values are still written with the key before after a change of keys: all gateways learn of it well within.
+const KEY_CHANGE_OVER: Duration = Duration::from_secs(5);
 /// RFC 7518, section 3.2: an HS256 key has at least as many bits as the hash.
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -34,6 +39,7 @@ const MIN_SECRET_BYTES: usize = 32;
 pub(crate) struct Tenant {
     route: Route,
     pub(crate) keys: Arc<Keys>,
+    keyring: Option<Keyring>,
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
     watchers: Arc<AtomicUsize>,
@@ -64,6 +70,8 @@ pub(crate) enum Unusable {
     Hs256(String),
     #[error("auth.activeKey {0:?} is not among auth.keys")]
     NoActiveKey(String),
+    #[error(transparent)]
+    Encryption(#[from] InvalidKey),
     #[error(transparent)]
     Redis(#[from] keystead_kv::Error),
 }
@@ -102,6 +110,10 @@ impl Tenant {
             options.cache_bytes = route.cache.as_ref().map_or(0, |cache| cache.max_bytes);
             Connection::open(options)?
         };
+        let keyring = match old.filter(|old| old.route.encryption == route.encryption) {
+            Some(old) => old.keyring.clone(),
+            None => keyring(&route, old)?,
+        };
         let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
         let watchers = old.map(|old| old.watchers.clone()).unwrap_or_default();
         // Other limits begin with a full bucket.
@@ -113,7 +125,7 @@ impl Tenant {
             || Arc::new(Operations::new(operations, route.tenant.as_str())),
             |old| old.operations.clone(),
         );
-        Ok(Arc::new(Self { route, keys, connection, in_flight, watchers, limiter, operations }))
+        Ok(Arc::new(Self { route, keys, keyring, connection, in_flight, watchers, limiter, operations }))
     }
 
     pub(crate) fn name(&self) -> &TenantName {
@@ -134,11 +146,13 @@ impl Tenant {
     }
 
     pub(crate) fn store(&self) -> Store {
-        Store::new(self.connection.clone()).with_max_keys(self.route.limits.max_keys.unwrap_or(0))
+        Store::new(self.connection.clone())
+            .with_max_keys(self.route.limits.max_keys.unwrap_or(0))
+            .with_keyring(self.keyring.clone())
     }
 
     pub(crate) fn queue(&self) -> Queue {
-        Queue::new(self.connection.clone())
+        Queue::new(self.connection.clone()).with_keyring(self.keyring.clone())
     }
 
     pub(crate) fn accounts(&self) -> Accounts {
@@ -150,7 +164,7 @@ impl Tenant {
     }
 
     pub(crate) fn requests(&self) -> Requests {
-        Requests::new(self.connection.clone())
+        Requests::new(self.connection.clone(), self.keyring.clone())
     }
 
     pub(crate) fn api_keys(&self) -> ApiKeys {
@@ -195,6 +209,16 @@ impl Tenant {
         let detail = "this tenant's spec.limits.requestsPerSecond is exceeded: slow down";
         self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.count(extensions, detail))
     }
+}
+
+/// The keys of values. Where the tenant was served before, what is written changes only after all gateways know the keys.
+fn keyring(route: &Route, old: Option<&Arc<Tenant>>) -> Result<Option<Keyring>, InvalidKey> {
+    let Some(encryption) = &route.encryption else { return Ok(None) };
+    let keyring = Keyring::new(encryption)?;
+    Ok(Some(match old {
+        Some(old) => keyring.succeeding(old.keyring.as_ref(), KEY_CHANGE_OVER),
+        None => keyring,
+    }))
 }
 
 impl Keys {

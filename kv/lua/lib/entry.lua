@@ -12,12 +12,17 @@ local function settled(expires, now_ms)
   return nil
 end
 
+-- encode(entry): its bytes. entry: version, created µs, updated µs, expires ms or 0, flags, meta, value
+local function encode(entry)
+  return struct.pack('>BBI8I8I8I8I4', 1, entry.flags, entry.version, entry.created, entry.updated, entry.expires,
+    #entry.meta) .. entry.meta .. entry.value
+end
+
 -- save(keys, user_key, entry, known): writes an entry, and keeps the index and the expiry index in step.
--- keys: 1 entry, 2 index, 3 expiry index; entry: version, created µs, updated µs, expires ms or 0, meta, value
+-- keys: 1 entry, 2 index, 3 expiry index; entry as for encode
 -- known: expiry of the settled entry that is replaced, or nil
 local function save(keys, user_key, entry, known)
-  local bytes = struct.pack('>BBI8I8I8I8I4', 1, 0, entry.version, entry.created, entry.updated, entry.expires, #entry.meta)
-    .. entry.meta .. entry.value
+  local bytes = encode(entry)
   if entry.expires > 0 then
     redis.call('SET', keys[1], bytes, 'PXAT', entry.expires)
     if known ~= entry.expires then redis.call('ZADD', keys[3], entry.expires, user_key) end
@@ -32,8 +37,8 @@ end
 local function load(key)
   local bytes = redis.call('GET', key)
   if not bytes then return nil end
-  local entry, _, flags, meta_length = {}
-  _, flags, entry.version, entry.created, entry.updated, entry.expires, meta_length =
+  local entry, _, meta_length = {}
+  _, entry.flags, entry.version, entry.created, entry.updated, entry.expires, meta_length =
     struct.unpack('>BBI8I8I8I8I4', bytes)
   entry.meta = bytes:sub(39, 38 + meta_length)
   entry.value = bytes:sub(39 + meta_length)

@@ -10,6 +10,7 @@ use crate::{
     connection::Connection,
     entry::Corrupt,
     error::{Effect, Error},
+    keyring::{Keyring, Place},
     script,
 };
 
@@ -44,6 +45,7 @@ pub enum Ending {
 #[derive(Clone, Debug)]
 pub struct Claims {
     connection: Connection,
+    keyring: Option<Keyring>,
     worker: String,
     lease: Duration,
 }
@@ -51,7 +53,7 @@ pub struct Claims {
 impl Claims {
     /// `worker` names this process and no other, ever.
     pub fn new(queue: &Queue, worker: String, lease: Duration) -> Self {
-        Self { connection: queue.connection.clone(), worker, lease }
+        Self { connection: queue.connection.clone(), keyring: queue.keyring.clone(), worker, lease }
     }
 
     /// Claims up to `limit` jobs and renews the lease; gives also how many are left ready.
@@ -109,8 +111,14 @@ impl Claims {
 
     /// Ends an attempt; false where the lease had run out and somebody else has the job.
     pub async fn end(&self, claim: &Claim, ending: &Ending) -> Result<bool, Error> {
+        let sealed = match ending {
+            Ending::Succeeded { bytes, .. } if !bytes.is_empty() => {
+                Keyring::seal_record(self.keyring.as_ref(), Place::JobResult(&claim.id), bytes.clone())?
+            }
+            _ => Vec::new(),
+        };
         let (outcome, error, result, bytes, delay): (&str, &str, &str, &[u8], Duration) = match ending {
-            Ending::Succeeded { result, bytes } => ("succeeded", "", result, bytes, Duration::ZERO),
+            Ending::Succeeded { result, .. } => ("succeeded", "", result, &sealed, Duration::ZERO),
             Ending::Failed { error, .. } if claim.attempt >= claim.max_attempts => {
                 ("dead", error, "", &[], Duration::ZERO)
             }

@@ -9,6 +9,8 @@ pub enum Work {
     TtlSweep,
     /// Writes the entries out as NDJSON.
     KvExport(Export),
+    /// Writes values anew with the encryption key of today.
+    KvReencrypt,
 }
 
 /// Payload of `kv.export`.
@@ -37,8 +39,10 @@ pub enum Unusable {
 pub const TTL_SWEEP: &str = "ttl.sweep";
 /// Writes the entries out.
 pub const KV_EXPORT: &str = "kv.export";
+/// Writes values anew with the encryption key of today.
+pub const KV_REENCRYPT: &str = "kv.reencrypt";
 /// Every kind.
-pub const KINDS: [&str; 2] = [TTL_SWEEP, KV_EXPORT];
+pub const KINDS: [&str; 3] = [TTL_SWEEP, KV_EXPORT, KV_REENCRYPT];
 
 impl Work {
     /// Reads a kind and its payload (JSON; `null` stands for an empty one).
@@ -46,6 +50,7 @@ impl Work {
         match kind {
             TTL_SWEEP => read::<Nothing>(TTL_SWEEP, payload).map(|_| Self::TtlSweep),
             KV_EXPORT => read(KV_EXPORT, payload).map(Self::KvExport),
+            KV_REENCRYPT => read::<Nothing>(KV_REENCRYPT, payload).map(|_| Self::KvReencrypt),
             other => Err(Unusable::Kind { kind: other.to_owned() }),
         }
     }
@@ -68,7 +73,7 @@ mod tests {
             Ok(Work::KvExport(Export { prefix: "a".into() }))
         );
         let kind = Work::parse("kv.exprot", "{}").unwrap_err().to_string();
-        assert_eq!(kind, "there is no kind \"kv.exprot\": the kinds are ttl.sweep, kv.export");
+        assert_eq!(kind, "there is no kind \"kv.exprot\": the kinds are ttl.sweep, kv.export, kv.reencrypt");
         let payload = Work::parse(TTL_SWEEP, r#"{"prefix":"a"}"#).unwrap_err().to_string();
         assert_eq!(
             payload,

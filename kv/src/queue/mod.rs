@@ -17,6 +17,7 @@ use crate::{
     connection::Connection,
     entry::Corrupt,
     error::{Effect, Error},
+    keyring::{Keyring, Place},
     script,
 };
 
@@ -101,11 +102,18 @@ pub enum Changed {
 #[derive(Clone, Debug)]
 pub struct Queue {
     connection: Connection,
+    keyring: Option<Keyring>,
 }
 
 impl Queue {
     pub fn new(connection: Connection) -> Self {
-        Self { connection }
+        Self { connection, keyring: None }
+    }
+
+    /// Encrypts the bytes that jobs leave, and decrypts them. Kinds, payloads and errors are not encrypted.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Option<Keyring>) -> Self {
+        Self { keyring, ..self }
     }
 
     pub async fn enqueue(&self, job: &NewJob) -> Result<Enqueued, Error> {
@@ -172,7 +180,10 @@ impl Queue {
 
     /// The bytes that a finished job has left.
     pub async fn result(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.connection.read(cmd("GET").arg(format!("{}:result", job_key(id)))).await
+        let bytes: Option<Vec<u8>> =
+            self.connection.read(cmd("GET").arg(format!("{}:result", job_key(id)))).await?;
+        let open = |bytes| Keyring::open_record(self.keyring.as_ref(), Place::JobResult(id), bytes);
+        Ok(bytes.map(open).transpose()?)
     }
 
     /// Ids of jobs, the newest first.

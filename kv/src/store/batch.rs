@@ -40,7 +40,7 @@ impl Store {
                     pipeline.add_command(cmd("GET").arg(entry(key)).clone());
                     continue;
                 }
-                Operation::Put { key, put } => self.put_call(key, put, &Condition::Any),
+                Operation::Put { key, put } => self.put_call(key, put, &Condition::Any)?,
                 Operation::Delete { key } => delete_call(key, &Condition::Any),
             };
             effect = Effect::Write;
@@ -53,21 +53,21 @@ impl Store {
                 self.changed(key);
             }
         }
-        Ok(operations.iter().zip(answers?).map(|(operation, answer)| done(operation, answer?)).collect())
+        Ok(operations.iter().zip(answers?).map(|(operation, answer)| self.done(operation, answer?)).collect())
     }
-}
 
-fn done(operation: &Operation, answer: Value) -> Result<Done, Error> {
-    match operation {
-        Operation::Get { .. } => {
-            let bytes = Option::<Vec<u8>>::from_redis_value(answer)
-                .map_err(|_| Error::Refused("an answer of an unexpected type".into()))?;
-            Ok(Done::Got(bytes.map(|bytes| Entry::decode(&bytes.into())).transpose()?))
+    fn done(&self, operation: &Operation, answer: Value) -> Result<Done, Error> {
+        match operation {
+            Operation::Get { key } => {
+                let bytes = Option::<Vec<u8>>::from_redis_value(answer)
+                    .map_err(|_| Error::Refused("an answer of an unexpected type".into()))?;
+                Ok(Done::Got(bytes.map(|bytes| self.decode(key, bytes)).transpose()?))
+            }
+            Operation::Put { .. } => match written(answer)? {
+                Outcome::Done(written) => Ok(Done::Put(written)),
+                Outcome::Refused { .. } => Err(Error::Refused("a write without a condition".into())),
+            },
+            Operation::Delete { .. } => Ok(Done::Deleted(matches!(deleted(answer)?, Outcome::Done(())))),
         }
-        Operation::Put { .. } => match written(answer)? {
-            Outcome::Done(written) => Ok(Done::Put(written)),
-            Outcome::Refused { .. } => Err(Error::Refused("a write without a condition".into())),
-        },
-        Operation::Delete { .. } => Ok(Done::Deleted(matches!(deleted(answer)?, Outcome::Done(())))),
     }
 }

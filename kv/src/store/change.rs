@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{EXPIRY, INDEX, Store, TAG_SET, TAGS_OF, Ttl, Written, entry};
+use super::{Condition, EXPIRY, INDEX, Outcome, Put, Store, TAG_SET, TAGS_OF, Ttl, Written, entry};
 use crate::{
     connection::Call,
-    entry::{JSON, encode_meta},
+    entry::{Corrupt, JSON, encode_meta},
     error::{Effect, Error},
+    keyring::Keyring,
     script,
 };
 
@@ -27,6 +28,11 @@ pub enum NotIncremented {
     TooLarge,
 }
 
+/// Largest number of which JSON's readers agree.
+const LARGEST: i64 = 9_007_199_254_740_991;
+/// How often a write is tried that others get in the way of.
+const ATTEMPTS: u32 = 50;
+
 impl Store {
     /// Adds to a whole number; a key that is not there counts as 0 and is made with this time to live.
     pub async fn increment(
@@ -35,6 +41,9 @@ impl Store {
         by: i64,
         ttl: Ttl,
     ) -> Result<Result<Incremented, NotIncremented>, Error> {
+        if let Some(keyring) = &self.keyring {
+            return self.increment_here(keyring, key, by, ttl).await;
+        }
         let mut call = Call::new(&script::INCREMENT, &[entry(key).as_bytes(), INDEX, EXPIRY, TAGS_OF]);
         call.arg(key)
             .arg(by)
@@ -59,8 +68,44 @@ impl Store {
             [0, 1] => Ok(Err(NotIncremented::NotANumber)),
             [0, 2] => Ok(Err(NotIncremented::TooLarge)),
             [0, 3] => Err(Error::TooManyKeys),
+            [0, 4] => Err(Corrupt::UnknownKey.into()),
             _ => Err(Error::Refused("an unexpected answer of increment.lua".into())),
         }
+    }
+
+    /// The same where Redis cannot read the value: by a write on the condition that nobody else has written meanwhile. Those
+    /// of this process queue for it, so that only other processes can come in between.
+    async fn increment_here(
+        &self,
+        keyring: &Keyring,
+        key: &str,
+        by: i64,
+        ttl: Ttl,
+    ) -> Result<Result<Incremented, NotIncremented>, Error> {
+        let _turn = keyring.turn(key).await;
+        for _ in 0..ATTEMPTS {
+            let entry = self.get(key).await?;
+            let (old, put_ttl, condition) = match &entry {
+                Some(entry) => {
+                    let Some(number) = whole_number(&entry.value) else {
+                        return Ok(Err(NotIncremented::NotANumber));
+                    };
+                    (number, Ttl::Keep, Condition::Matches(vec![entry.metadata.entity_tag()]))
+                }
+                None => (Some(0), ttl, Condition::Absent),
+            };
+            let sum = old.and_then(|old| old.checked_add(by)).filter(|sum| sum.abs() <= LARGEST);
+            let Some(sum) = sum else { return Ok(Err(NotIncremented::TooLarge)) };
+            let (content_type, tags) = entry.map_or_else(
+                || (JSON.to_owned(), BTreeMap::new()),
+                |entry| (entry.metadata.content_type, entry.metadata.tags),
+            );
+            let put = Put { value: sum.to_string().into(), content_type, tags, ttl: put_ttl };
+            if let Outcome::Done(written) = self.put(key, &put, &condition).await? {
+                return Ok(Ok(Incremented { value: sum, written }));
+            }
+        }
+        Err(Error::Contended)
     }
 
     /// Gives an entry another time to live; whether there is such an entry.
@@ -71,4 +116,12 @@ impl Store {
         self.changed(key);
         answer
     }
+}
+
+/// None where it is no whole number; the inner none where it is too large for one. As in increment.lua.
+fn whole_number(value: &[u8]) -> Option<Option<i64>> {
+    let text = str::from_utf8(value).ok()?;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| if text.len() > 17 { None } else { text.parse().ok() })
 }

@@ -74,7 +74,7 @@ impl Store {
         limit: u64,
     ) -> Result<Listing<Metadata>, Error> {
         self.sweep(20_000).await?;
-        let decode = |bytes: Vec<u8>| Ok(decode_head(&bytes)?.0);
+        let decode = |_: &str, bytes: Vec<u8>| Ok(decode_head(&bytes)?.0);
         self.stretches(filter, select, (limit, u64::MAX), "head", decode).await
     }
 
@@ -98,17 +98,17 @@ impl Store {
         limit: u64,
         max_bytes: u64,
     ) -> Result<Listing<Entry>, Error> {
-        let decode = |bytes: Vec<u8>| Ok(Entry::decode(&bytes.into())?);
+        let decode = |key: &str, bytes: Vec<u8>| Ok(self.decode(key, bytes)?);
         self.stretches(filter, select, (limit, max_bytes), "value", decode).await
     }
 
-    async fn stretches<T>(
+    pub(super) async fn stretches<T>(
         &self,
         filter: Filter<'_>,
         select: Select<'_>,
         limits: (u64, u64),
         what: &str,
-        decode: impl Fn(Vec<u8>) -> Result<T, Error>,
+        decode: impl Fn(&str, Vec<u8>) -> Result<T, Error>,
     ) -> Result<Listing<T>, Error> {
         if filter.tags.is_empty() {
             self.untagged(filter.prefix, select, limits, what, decode).await
@@ -123,7 +123,7 @@ impl Store {
         select: Select<'_>,
         (limit, max_bytes): (u64, u64),
         what: &str,
-        decode: impl Fn(Vec<u8>) -> Result<T, Error>,
+        decode: impl Fn(&str, Vec<u8>) -> Result<T, Error>,
     ) -> Result<Listing<T>, Error> {
         let mut listing = Listing::default();
         let (mut how, mut from) = match select {
@@ -159,7 +159,7 @@ impl Store {
         select: Select<'_>,
         (limit, max_bytes): (u64, u64),
         what: &str,
-        decode: impl Fn(Vec<u8>) -> Result<T, Error>,
+        decode: impl Fn(&str, Vec<u8>) -> Result<T, Error>,
     ) -> Result<Listing<T>, Error> {
         let sets: Vec<Vec<u8>> =
             filter.tags.iter().map(|(name, value)| [TAG_SET, &tag(name, value)[..]].concat()).collect();
@@ -236,14 +236,15 @@ impl Store {
 fn take<T>(
     listing: &mut Listing<T>,
     keys: Vec<(String, Vec<u8>)>,
-    decode: impl Fn(Vec<u8>) -> Result<T, Error>,
+    decode: impl Fn(&str, Vec<u8>) -> Result<T, Error>,
 ) -> Result<u64, Error> {
     let mut size = 0;
     for (key, bytes) in keys {
         // Without bytes it has expired since the sweep.
         if !bytes.is_empty() {
             size += bytes.len() as u64;
-            listing.items.push((key, decode(bytes)?));
+            let item = decode(&key, bytes)?;
+            listing.items.push((key, item));
         }
     }
     Ok(size)

@@ -4,6 +4,7 @@ mod batch;
 mod change;
 mod list;
 mod read;
+mod reseal;
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,13 @@ pub use batch::{Done, Operation};
 pub use change::{Incremented, NotIncremented};
 pub use list::{Filter, Listing, Select};
 pub use read::Read;
+pub use reseal::Resealed;
 
 use crate::{
     connection::{Call, Connection},
-    entry::{EntityTag, Entry, encode_meta},
+    entry::{Corrupt, EntityTag, Entry, SEALED, encode_meta},
     error::{Effect, Error},
+    keyring::{Keyring, Place},
     script,
 };
 
@@ -36,6 +39,7 @@ pub struct Store {
     connection: Connection,
     /// 0: any number.
     max_keys: u64,
+    keyring: Option<Keyring>,
 }
 
 /// A value to be written.
@@ -103,7 +107,7 @@ impl Ttl {
 
 impl Store {
     pub fn new(connection: Connection) -> Self {
-        Self { connection, max_keys: 0 }
+        Self { connection, max_keys: 0, keyring: None }
     }
 
     /// Refuses new keys where there are so many; 0: never.
@@ -112,9 +116,15 @@ impl Store {
         Self { max_keys, ..self }
     }
 
+    /// Encrypts and decrypts values with these keys.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Option<Keyring>) -> Self {
+        Self { keyring, ..self }
+    }
+
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
         let bytes: Option<Vec<u8>> = self.connection.read(cmd("GET").arg(entry(key))).await?;
-        Ok(bytes.map(|bytes| Entry::decode(&bytes.into())).transpose()?)
+        Ok(bytes.map(|bytes| self.decode(key, bytes)).transpose()?)
     }
 
     pub async fn exists(&self, key: &str) -> Result<bool, Error> {
@@ -132,7 +142,7 @@ impl Store {
 
     /// Writes a value if the condition holds.
     pub async fn put(&self, key: &str, put: &Put, condition: &Condition) -> Result<Outcome<Written>, Error> {
-        let answer = self.connection.call(&self.put_call(key, put, condition), Effect::Write).await;
+        let answer = self.connection.call(&self.put_call(key, put, condition)?, Effect::Write).await;
         self.changed(key);
         written(answer?)
     }
@@ -167,24 +177,33 @@ impl Store {
 }
 
 impl Store {
-    fn put_call(&self, key: &str, put: &Put, condition: &Condition) -> Call {
+    fn decode(&self, key: &str, bytes: Vec<u8>) -> Result<Entry, Corrupt> {
+        Entry::decode(key, &bytes.into(), self.keyring.as_ref())
+    }
+
+    fn put_call(&self, key: &str, put: &Put, condition: &Condition) -> Result<Call, Error> {
         let tags = put.tags.iter().map(|(name, value)| tag(name, value));
         let milliseconds = put.ttl.milliseconds();
         let meta = encode_meta(&put.content_type, &put.tags);
+        let sealed = match &self.keyring {
+            Some(keyring) => keyring.seal(Place::Entry { key, meta: &meta }, &put.value)?,
+            None => None,
+        };
+        let (flags, value) = sealed.as_ref().map_or((0, &put.value[..]), |sealed| (SEALED, sealed));
         let tag_count = put.tags.len().to_string();
         let entry = entry(key);
         let around = 128 + key.len() + meta.len() + 64 * put.tags.len();
         let keys: [&[u8]; 4] = [entry.as_bytes(), INDEX, EXPIRY, TAGS_OF];
-        let mut call = Call::sized(&script::WRITE, &keys, put.value.len() + around);
+        let mut call = Call::sized(&script::WRITE, &keys, value.len() + around);
         call.arg(key).arg(word(condition)).arg(milliseconds).arg(meta);
-        call.arg(&put.value[..]).arg(TAG_SET).arg(self.max_keys).arg(tag_count);
+        call.arg(value).arg(TAG_SET).arg(self.max_keys).arg(flags).arg(tag_count);
         for tag in tags {
             call.arg(tag);
         }
         for number in matches(condition) {
             call.arg(number);
         }
-        call
+        Ok(call)
     }
 }
 

@@ -48,7 +48,7 @@ impl Store {
         };
         let (bytes, is_tracked): (Option<Vec<u8>>, bool) =
             self.connection.read_tracked(cmd("GET").arg(&name)).await?;
-        let entry = bytes.map(|bytes| Entry::decode(&bytes.into())).transpose()?.map(Arc::new);
+        let entry = bytes.map(|bytes| self.decode(key, bytes)).transpose()?.map(Arc::new);
         if let (Some(entry), Some(place), true) = (&entry, place, is_tracked) {
             place.fill(entry.clone());
             self.connection.watch_caches();

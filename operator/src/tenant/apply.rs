@@ -3,7 +3,7 @@
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use keystead_crds::FIELD_MANAGER;
-use keystead_route::{Algorithm, TenantName};
+use keystead_route::TenantName;
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::{
     build::{Object, TENANT_ANNOTATION},
-    credentials, names,
+    credentials::{self, Needs},
+    names,
     rollout::Step,
 };
 use crate::{
@@ -60,8 +61,8 @@ impl Writer<'_> {
     async fn step(&self, step: Step) -> Result<(), Error> {
         match step {
             Step::CreateNamespace(object) => self.create_namespace(object).await,
-            Step::CreateCredentials { object, signing } => self.create_credentials(object, signing).await,
-            Step::CompleteCredentials { key, signing } => self.complete_credentials(&key, signing).await,
+            Step::CreateCredentials { object, needs } => self.create_credentials(object, needs).await,
+            Step::CompleteCredentials { key, needs } => self.complete_credentials(&key, needs).await,
             Step::Apply(object) => self.apply(&object).await,
             Step::Scale { key, replicas } => self.scale(&key, replicas).await,
             Step::Grow { key, size } => {
@@ -118,9 +119,9 @@ impl Writer<'_> {
 
     /// Where there is such a Secret already (its labels were changed, so that it was not seen), only its labels are put
     /// back: the secrets in it are the tenant's.
-    async fn create_credentials(&self, object: Object, signing: Algorithm) -> Result<(), Error> {
+    async fn create_credentials(&self, object: Object, needs: Needs) -> Result<(), Error> {
         let mut body = object.body.clone();
-        let contents = credentials::missing(self.tenant, &credentials::Contents::new(), signing)?;
+        let contents = credentials::missing(self.tenant, &credentials::Contents::new(), needs)?;
         body["data"] = credentials::data(&contents);
         match self.create(&object.key, &body).await {
             Err(kube::Error::Api(status)) if status.code == 409 => self.apply(&object).await,
@@ -142,10 +143,10 @@ impl Writer<'_> {
             .await
     }
 
-    async fn complete_credentials(&self, key: &Key, signing: Algorithm) -> Result<(), Error> {
+    async fn complete_credentials(&self, key: &Key, needs: Needs) -> Result<(), Error> {
         let found = self.api(key).get(&key.name).await.map_err(|error| Error::api(key, "get", error))?;
         let contents = credentials::contents(found.data.get("data"));
-        let added = credentials::missing(self.tenant, &contents, signing)?;
+        let added = credentials::missing(self.tenant, &contents, needs)?;
         let patch = json!({
             // Not if somebody else has changed it in the meantime.
             "metadata": { "resourceVersion": found.metadata.resource_version },

@@ -114,7 +114,7 @@ async fn converge(tenant: &Tenant, name: &TenantName, context: &Context) -> Prog
                 return Progress { observed, valid: None, route_is_ready, plan: Plan::default(), error };
             }
         };
-        let credentials = observed.credentials(valid.auth.signing);
+        let credentials = observed.credentials(valid.needs());
         let desired = Desired {
             objects: build(&Known {
                 tenant: &valid,

@@ -1,11 +1,11 @@
 //! What is there of a tenant, read from what the watches have brought. Asks the API server nothing.
 
 use k8s_openapi::api::core::v1::NamespaceStatus;
-use keystead_route::{Algorithm, TenantName, secret_name};
+use keystead_route::{TenantName, secret_name};
 use serde_json::Value;
 
 use super::{
-    credentials::{self, Contents, Credentials},
+    credentials::{self, Contents, Credentials, Needs},
     names,
 };
 use crate::{
@@ -64,8 +64,8 @@ impl Observed {
         Some(credentials::contents(secret.at("/data")))
     }
 
-    pub fn credentials(&self, signing: Algorithm) -> Option<Credentials> {
-        credentials::read(&self.credential_contents()?, signing)
+    pub fn credentials(&self, needs: Needs) -> Option<Credentials> {
+        credentials::read(&self.credential_contents()?, needs)
     }
 
     /// Address of the Service `redis`.

@@ -6,12 +6,13 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use keystead_crds::{DeletionPolicy, bytes};
-use keystead_route::Algorithm;
 use serde_json::Value;
 
 use super::{
     build::{Object, retained, wanted_claim},
-    compare, credentials, names,
+    compare,
+    credentials::{self, Needs},
+    names,
     observe::Observed,
     validate::{Replicas, ValidTenant},
 };
@@ -28,12 +29,12 @@ pub enum Step {
     /// Generates the secrets, only if there are none.
     CreateCredentials {
         object: Object,
-        signing: Algorithm,
+        needs: Needs,
     },
     /// Generates those secrets that are missing.
     CompleteCredentials {
         key: Key,
-        signing: Algorithm,
+        needs: Needs,
     },
     Apply(Object),
     /// Lifts a Deployment to the least that its autoscaler would lift it to anyway.
@@ -110,7 +111,7 @@ pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed) -> Pla
             continue;
         }
         if object.key.kind == Kind::Secret && object.key.name == names::CREDENTIALS && seen.is_none() {
-            foundation.push(Step::CreateCredentials { object: object.clone(), signing: tenant.auth.signing });
+            foundation.push(Step::CreateCredentials { object: object.clone(), needs: tenant.needs() });
             continue;
         }
         if is_workload(object, observed) {
@@ -189,10 +190,10 @@ pub fn plan_deletion(policy: DeletionPolicy, observed: &Observed) -> Plan {
 
 fn credentials_step(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {
     let contents = observed.credential_contents()?;
-    let signing = tenant.auth.signing;
+    let needs = tenant.needs();
     let secret = observed.get(Kind::Secret, names::CREDENTIALS)?;
-    (!credentials::is_complete(&contents, signing))
-        .then(|| Step::CompleteCredentials { key: secret.key.clone(), signing })
+    (!credentials::is_complete(&contents, needs))
+        .then(|| Step::CompleteCredentials { key: secret.key.clone(), needs })
 }
 
 /// Pods, what counts them, and the route: they come after what they need.

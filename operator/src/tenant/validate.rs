@@ -14,7 +14,7 @@ use keystead_route::{
     Algorithm, Cache, InvalidCron, InvalidTenantName, Limits, Schedule, SignUp, TenantName,
 };
 
-use super::names;
+use super::{credentials::Needs, names};
 use crate::settings::Settings;
 
 /// Most pods of a worker that scales by itself, where the spec does not say.
@@ -32,8 +32,17 @@ pub struct ValidTenant {
     pub limits: Limits,
     pub auth: ValidAuth,
     pub cache: Option<Cache>,
+    /// Version of the key that values are written with; none: they are not encrypted.
+    pub encryption: Option<u32>,
     pub worker: ValidWorker,
     pub network: NetworkSpec,
+}
+
+impl ValidTenant {
+    /// What its Secret must hold.
+    pub fn needs(&self) -> Needs {
+        Needs { signing: self.auth.signing, encryption: self.encryption }
+    }
 }
 
 /// The Redis of a [`ValidTenant`].
@@ -190,6 +199,9 @@ pub fn validate(
         },
         cache: (spec.cache.enabled)
             .then(|| Ok::<_, Invalid>(Cache { max_bytes: in_range("cache.maxBytes", spec.cache.max_bytes)? }))
+            .transpose()?,
+        encryption: (spec.encryption.enabled)
+            .then(|| in_range("encryption.keyVersion", spec.encryption.key_version.into()))
             .transpose()?,
         worker: worker(spec, settings)?,
         network: spec.network.clone(),

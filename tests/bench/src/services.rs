@@ -240,6 +240,7 @@ pub(crate) fn route(tenant: &str, redis_port: u16, algorithm: Algorithm) -> Resu
             admin_key_sha256: None,
         },
         cache: None,
+        encryption: None,
     })
 }
 

@@ -22,6 +22,9 @@ use keystead_operator::{
 use keystead_route::{Endpoint, Route, SECRET_KEY, SignUp, TenantName, secret_name};
 use serde_json::Value;
 
+/// Folder of the keys of values, for the worker.
+pub(crate) const ENCRYPTION_KEYS: &str = "encryption-keys";
+
 /// What one tenant's processes need.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -55,6 +58,11 @@ impl Plan {
         fs::write(folder.join("redis.conf"), local(conf, port, folder))?;
         fs::write(folder.join("users.acl"), secret(&objects, names::REDIS_USERS, "users.acl")?)?;
         fs::write(folder.join("worker-password"), credentials.worker_password.expose())?;
+        let keys = folder.join(ENCRYPTION_KEYS);
+        fs::create_dir_all(&keys)?;
+        for key in credentials.encryption.iter().flat_map(|encryption| &encryption.keys) {
+            fs::write(keys.join(&key.name), key.secret.expose())?;
+        }
 
         let mut route = Route::from_json(&secret(&objects, &secret_name(&valid.name), SECRET_KEY)?)?;
         route.redis.endpoint = Endpoint::Standalone { address: format!("127.0.0.1:{port}") };
@@ -139,13 +147,12 @@ fn credentials(tenant: &ValidTenant, folder: &Path) -> Result<Credentials> {
         Err(error) if error.kind() == ErrorKind::NotFound => Contents::new(),
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
-    let signing = tenant.auth.signing;
-    let missing = credentials::missing(&tenant.name, &contents, signing)?;
+    let missing = credentials::missing(&tenant.name, &contents, tenant.needs())?;
     if !missing.is_empty() {
         contents.extend(missing);
         fs::write(&path, serde_json::to_vec(&contents)?)?;
     }
-    credentials::read(&contents, signing).context("the credentials are not complete")
+    credentials::read(&contents, tenant.needs()).context("the credentials are not complete")
 }
 
 fn find<'a>(objects: &'a [Object], name: &str) -> Result<&'a Value> {

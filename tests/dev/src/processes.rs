@@ -17,7 +17,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Arguments, plan::Plan};
+use crate::{
+    Arguments,
+    plan::{ENCRYPTION_KEYS, Plan},
+};
 
 /// How long a process may take to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,6 +53,10 @@ impl Processes {
         command.args(["--tenant", plan.name.as_str(), "--redis-address", &plan.address()]);
         command.args(["--redis-username", "worker", "--redis-password-file"]);
         command.arg(plan.folder.join("worker-password"));
+        if let Some(encryption) = &plan.route.encryption {
+            command.arg("--encryption-keys").arg(plan.folder.join(ENCRYPTION_KEYS));
+            command.args(encryption.active_key.iter().flat_map(|active| ["--encryption-key", active]));
+        }
         command.args(["--concurrency", &plan.concurrency.to_string(), "--listen", &listen]);
         command.args(["--log-format", "text"]);
         self.start(format!("worker of {}", plan.name), command, &plan.folder.join("worker.log"))?;

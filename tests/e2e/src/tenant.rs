@@ -47,6 +47,12 @@ impl Tenant {
         tenant
     }
 
+    /// Merges this into the spec.
+    pub fn patch(&self, spec: &Value) {
+        let patch = json!({"spec": spec}).to_string();
+        kubectl_ok(&["patch", "tenant", &self.name, "--type=merge", "-p", &patch]);
+    }
+
     pub fn namespace(&self) -> String {
         format!("tenant-{}", self.name)
     }

@@ -41,7 +41,7 @@ fn the_minimal_example_serves_a_key_and_does_a_job() {
     let difference = kubectl(&["diff", "-f", MINIMAL], None);
     assert_eq!(difference.code, Some(0), "{}", difference.stdout);
     // The default keeps the data; this scenario must leave nothing for its next run.
-    kubectl_ok(&["patch", "tenant", "acme", "--type=merge", "-p", r#"{"spec":{"deletionPolicy":"Delete"}}"#]);
+    tenant.patch(&json!({"deletionPolicy": "Delete"}));
     tenant.delete();
 }
 

@@ -23,10 +23,19 @@ use crate::{
 
 const PASSWORD: &str = "password";
 const PASSWORD_FOLDER: &str = "/etc/keystead/credentials";
+const ENCRYPTION_KEYS: &str = "encryption-keys";
+const ENCRYPTION_KEYS_FOLDER: &str = "/etc/keystead/encryption-keys";
 
 pub(super) fn build(tenant: &ValidTenant, credentials: &Credentials, redis_address: &str) -> Object {
     let namespace = names::namespace(&tenant.name);
-    let config = hash([credentials.worker_password.expose().as_bytes()]);
+    let mut config = vec![credentials.worker_password.expose().as_bytes()];
+    let mut volumes = vec![pod::password(PASSWORD, WORKER_PASSWORD)];
+    if let Some(encryption) = &credentials.encryption {
+        config.extend(encryption.keys.iter().map(|key| key.secret.expose().as_bytes()));
+        let files: Vec<&str> = encryption.keys.iter().map(|key| key.name.as_str()).collect();
+        volumes.push(pod::credentials(ENCRYPTION_KEYS, files.into_iter().map(|file| (file, file))));
+    }
+    let config = hash(config);
     let deployment = Deployment {
         metadata: owned(tenant, &namespace, names::WORKER, Some(names::WORKER)),
         spec: Some(DeploymentSpec {
@@ -46,8 +55,8 @@ pub(super) fn build(tenant: &ValidTenant, credentials: &Credentials, redis_addre
                     ..ObjectMeta::default()
                 }),
                 spec: Some(PodSpec {
-                    containers: vec![container(tenant, redis_address)],
-                    volumes: Some(vec![pod::password(PASSWORD, WORKER_PASSWORD)]),
+                    containers: vec![container(tenant, credentials, redis_address)],
+                    volumes: Some(volumes),
                     ..pod::spec(names::WORKER)
                 }),
             },
@@ -58,7 +67,7 @@ pub(super) fn build(tenant: &ValidTenant, credentials: &Credentials, redis_addre
     object(Kind::Deployment, &deployment)
 }
 
-fn container(tenant: &ValidTenant, redis_address: &str) -> Container {
+fn container(tenant: &ValidTenant, credentials: &Credentials, redis_address: &str) -> Container {
     let probe = |path: &str, period: i32, failures: i32| Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
@@ -87,6 +96,14 @@ fn container(tenant: &ValidTenant, redis_address: &str) -> Container {
         let schedules = serde_json::to_string(&tenant.worker.schedules).unwrap_or_default();
         env.push(pod::env("KEYSTEAD_SCHEDULES", schedules));
     }
+    let mut mounts = vec![pod::mount(PASSWORD, PASSWORD_FOLDER, true)];
+    if let Some(encryption) = &credentials.encryption {
+        mounts.push(pod::mount(ENCRYPTION_KEYS, ENCRYPTION_KEYS_FOLDER, true));
+        env.push(pod::env("KEYSTEAD_ENCRYPTION_KEYS", ENCRYPTION_KEYS_FOLDER));
+        if let Some(active) = &encryption.active_key {
+            env.push(pod::env("KEYSTEAD_ENCRYPTION_KEY", active));
+        }
+    }
     Container {
         name: names::WORKER.into(),
         image: Some(image.clone()),
@@ -101,7 +118,7 @@ fn container(tenant: &ValidTenant, redis_address: &str) -> Container {
         }]),
         resources: Some(pod::resources(&tenant.worker.resources)),
         security_context: Some(pod::container_security()),
-        volume_mounts: Some(vec![pod::mount(PASSWORD, PASSWORD_FOLDER, true)]),
+        volume_mounts: Some(mounts),
         // A worker of the tenant's own need not serve them.
         readiness_probe: ours.then(|| probe("/health/ready", 1, 3)),
         liveness_probe: ours.then(|| probe("/health/live", 10, 6)),

@@ -65,13 +65,19 @@ pub(super) fn resources(resources: &ValidResources) -> ResourceRequirements {
     }
 }
 
-/// One entry of the Secret `credentials` as the file `password` of a volume: a pod sees its own and no other.
+/// One entry of the Secret `credentials` as the file `password` of a volume.
 pub(super) fn password(volume: &str, entry: &str) -> Volume {
+    credentials(volume, [(entry, "password")])
+}
+
+/// Entries of the Secret `credentials` as files of a volume: a pod sees its own and no others.
+pub(super) fn credentials<'a>(volume: &str, files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Volume {
+    let item = |(entry, path): (&str, &str)| KeyToPath { key: entry.into(), path: path.into(), mode: None };
     Volume {
         name: volume.to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(names::CREDENTIALS.into()),
-            items: Some(vec![KeyToPath { key: entry.to_owned(), path: "password".into(), mode: None }]),
+            items: Some(files.into_iter().map(item).collect()),
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()
         }),

@@ -37,6 +37,7 @@ pub(super) fn build(
             admin_key_sha256: Some(credentials.admin_key_sha256.clone()),
         },
         cache: tenant.cache.clone(),
+        encryption: credentials.encryption.clone(),
     };
     let mut metadata = owned(tenant, &settings.gateway_namespace, &secret_name(&tenant.name), None);
     metadata.labels.get_or_insert_default().insert(ROUTE_LABEL.into(), "true".into());

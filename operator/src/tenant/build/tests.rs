@@ -1,5 +1,6 @@
 //! Snapshots of every object, from a fixture whose names are unlike the product's, and what no snapshot shows.
 
+use keystead_route::{DataKey, Encryption};
 use serde_json::{Value, json};
 
 use super::*;
@@ -66,6 +67,38 @@ fn a_tenant_that_says_nothing() {
 #[test]
 fn a_tenant_that_says_everything() {
     snapshot("full", &built(full()));
+}
+
+#[test]
+fn the_keys_of_values_go_to_gateway_and_worker_and_to_no_other() {
+    let settings = fixtures::settings();
+    let tenant = validate(
+        &fixtures::tenant(json!({ "encryption": { "enabled": true, "keyVersion": 2 } })),
+        &settings,
+        None,
+    )
+    .unwrap();
+    let data_key = |name: &str| DataKey { name: name.into(), secret: format!("{name}-word").as_str().into() };
+    let keys = vec![data_key("encryption-key-1"), data_key("encryption-key-2")];
+    let encryption = Some(Encryption { keys, active_key: Some("encryption-key-2".into()) });
+    let credentials = Credentials { encryption, ..fixtures::credentials() };
+    let objects = build(&Known {
+        tenant: &tenant,
+        settings: &settings,
+        credentials: Some(&credentials),
+        redis_ip: Some("10.3.2.1"),
+        claim_templates: None,
+    });
+    let told: Vec<String> = objects
+        .iter()
+        .filter(|it| readable(&it.body).to_string().contains("encryption-key"))
+        .map(|it| it.key.to_string())
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    let route = objects.iter().find(|it| it.key.name == "route-shop").unwrap();
+    insta::assert_yaml_snapshot!("encrypted_route", readable(&route.body)["data"]);
+    let worker = objects.iter().find(|it| it.key.kind == Kind::Deployment).unwrap();
+    insta::assert_yaml_snapshot!("encrypted_worker", worker.body["spec"]["template"]["spec"]);
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl World {
     fn plan(&self) -> Plan {
         let observed = self.observed();
         let settings = fixtures::settings();
-        let credentials = observed.credentials(self.tenant.auth.signing);
+        let credentials = observed.credentials(self.tenant.needs());
         let objects = build(&Known {
             tenant: &self.tenant,
             settings: &settings,
@@ -83,17 +83,17 @@ impl World {
                 }
                 self.put(object.key.kind, body);
             }
-            Step::CreateCredentials { object, signing } => {
+            Step::CreateCredentials { object, needs } => {
                 assert!(!self.objects.contains_key(&object.key), "credentials are never made twice");
                 let mut body = object.body;
                 body["data"] =
-                    data(&missing(&"shop".parse().unwrap(), &credentials::Contents::new(), signing).unwrap());
+                    data(&missing(&"shop".parse().unwrap(), &credentials::Contents::new(), needs).unwrap());
                 self.put(Kind::Secret, body);
             }
-            Step::CompleteCredentials { key, signing } => {
+            Step::CompleteCredentials { key, needs } => {
                 let mut body = self.objects[&key].body.clone();
                 let mut contents = credentials::contents(body.get("data"));
-                contents.extend(missing(&"shop".parse().unwrap(), &contents, signing).unwrap());
+                contents.extend(missing(&"shop".parse().unwrap(), &contents, needs).unwrap());
                 body["data"] = data(&contents);
                 self.put(Kind::Secret, body);
             }
