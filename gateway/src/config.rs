@@ -45,6 +45,18 @@ pub struct Arguments {
     /// Namespace whose Secrets with the label keystead.io/route=true are the routes.
     #[arg(long, env = "KEYSTEAD_ROUTES_NAMESPACE", value_name = "NAMESPACE")]
     pub routes_namespace: Option<String>,
+    /// File with a Tenant's `spec`, as JSON or YAML: whoever registers without naming a tenant gets one of their own, made
+    /// with it. When left out the gateway makes no tenants.
+    #[arg(long, env = "KEYSTEAD_SIGN_UP_TEMPLATE", value_name = "FILE", conflicts_with = "routes")]
+    pub sign_up_template: Option<PathBuf>,
+    /// Tenants that may be there at once of those that were made by a sign-up.
+    #[arg(long, env = "KEYSTEAD_SIGN_UP_MAX_TENANTS", default_value_t = 100, requires = "sign_up_template",
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub sign_up_max_tenants: u32,
+    /// Seconds that a sign-up waits for its tenant before it is answered 202; 0: at once.
+    #[arg(long, env = "KEYSTEAD_SIGN_UP_WAIT", default_value_t = 30, requires = "sign_up_template",
+        value_parser = clap::value_parser!(u64).range(0..=120))]
+    pub sign_up_wait: u64,
     /// Seconds after which a connection is closed on which no request is under way and nothing is written. Longer than
     /// what a balancer in front keeps connections, or it sends requests into closed ones.
     #[arg(long, env = "KEYSTEAD_IDLE_TIMEOUT", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -68,6 +80,12 @@ impl Arguments {
     /// Failed log-ins that one address is allowed; 0: any number.
     pub fn failures_per_address(&self) -> u32 {
         self.failures_per_address.unwrap_or(if self.trusted_proxies.is_empty() { 0 } else { 100 })
+    }
+
+    /// Tenants that one address may ask for in an hour; 0: any number. Behind a proxy that is not known all clients have
+    /// one address.
+    pub fn sign_ups_per_address(&self) -> u32 {
+        if self.trusted_proxies.is_empty() { 0 } else { 5 }
     }
 
     /// Where routes come from; the parser has made sure that it is one of the two.

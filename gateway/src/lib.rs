@@ -1,23 +1,28 @@
 //! The HTTP gateway: authenticate, route, limit, one Redis round trip, answer.
 //!
-//! The request path takes no lock that another tenant can hold, and knows no Kubernetes.
+//! The request path takes no lock that another tenant can hold, and knows no Kubernetes: what needs it is a task beside it.
 
 mod auth;
 pub mod config;
 mod finish;
 mod http_text;
 mod idempotency;
+mod kubernetes;
 mod merge_patch;
 mod peers;
 mod problem;
 mod routes;
 pub mod server;
+pub mod sign_up;
 mod slot;
 pub mod telemetry;
 mod tenants;
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -32,17 +37,23 @@ pub struct Gateway {
     key_rates: auth::KeyRates,
     addresses: auth::Addresses,
     passwords: auth::Passwords,
+    /// None: this installation makes no tenants.
+    sign_ups: Option<sign_up::SignUps>,
     pub peers: peers::Peers,
     access: telemetry::Sampler,
     is_traced: bool,
     begun: Instant,
     /// Set when the process is asked to end: readiness fails while requests are still answered.
-    pub draining: AtomicBool,
+    pub(crate) draining: AtomicBool,
 }
 
 impl Gateway {
     /// With the given number of threads that serve.
-    pub fn new(arguments: &config::Arguments, threads: usize) -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(
+        arguments: &config::Arguments,
+        threads: usize,
+        sign_ups: Option<sign_up::SignUps>,
+    ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = telemetry::Metrics::new(routes::paths())?;
         Ok(Arc::new(Self {
             table: Table::new(metrics.operations.clone(), threads),
@@ -51,15 +62,25 @@ impl Gateway {
             key_rates: auth::KeyRates::new(),
             addresses: auth::Addresses::new(
                 arguments.failures_per_address(),
+                arguments.sign_ups_per_address(),
                 arguments.trusted_proxies.clone(),
             ),
             passwords: auth::Passwords::new(),
+            sign_ups,
             peers: peers::Peers::default(),
             access: telemetry::Sampler::new(arguments.access_log),
             is_traced: arguments.tracing.is_on(),
             begun: Instant::now(),
             draining: AtomicBool::new(false),
         }))
+    }
+
+    /// The process is asked to end: it turns unready, and nobody is kept waiting for a tenant.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        if let Some(sign_ups) = &self.sign_ups {
+            sign_ups.end();
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! The gateway's process: flags, logs, routes, servers, shutdown.
 
-use std::{
-    process::ExitCode,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser as _;
-use keystead_gateway::{Gateway, config::Arguments, follow, router, server, telemetry};
+use keystead_gateway::{
+    Gateway,
+    config::Arguments,
+    follow, router, server,
+    sign_up::{self, SignUps},
+    telemetry,
+};
 use keystead_telemetry::Traces;
 use tokio::{
     net::TcpListener,
@@ -56,7 +58,9 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), String> {
     raise_open_files();
     let threads = arguments.threads.map_or_else(server::Threads::default_count, usize::from);
-    let gateway = Gateway::new(&arguments, threads).map_err(|error| error.to_string())?;
+    let sign_ups = SignUps::start(&arguments).map_err(|error| error.to_string())?;
+    let makes_tenants = sign_ups.is_some();
+    let gateway = Gateway::new(&arguments, threads, sign_ups).map_err(|error| error.to_string())?;
     let bind = async |address| {
         TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
     };
@@ -85,6 +89,9 @@ async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), Str
         let gateway = gateway.clone();
         tokio::spawn(async move { gateway.peers.follow(&name, &gateway.metrics.peers).await });
     }
+    if let Some(namespace) = arguments.routes_namespace.clone().filter(|_| makes_tenants) {
+        tokio::spawn(sign_up::follow(namespace, gateway.clone()));
+    }
     let routes = tokio::spawn(follow(arguments.source(), gateway.clone()));
     let grace = Duration::from_secs(arguments.shutdown_grace);
     let api = tokio::spawn(server::serve(
@@ -104,7 +111,7 @@ async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), Str
         _ = interrupt.recv() => {}
         ended = routes => return Err(format!("the routes cannot be followed any more: {ended:?}")),
     }
-    gateway.draining.store(true, Ordering::Relaxed);
+    gateway.drain();
     tracing::info!("draining");
     // Still accepting: whoever watches readiness learns first that no more should come.
     tokio::time::sleep(Duration::from_secs(arguments.drain_delay).min(grace)).await;

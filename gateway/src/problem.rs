@@ -50,6 +50,7 @@ codes! {
     MissingScope = FORBIDDEN "missing_scope" "The credential does not allow this";
     KeyForbidden = FORBIDDEN "key_forbidden" "The API key is not for this key";
     SignUpClosed = FORBIDDEN "sign_up_closed" "This tenant makes no accounts on request";
+    SignUpFull = FORBIDDEN "sign_up_full" "This installation makes no more tenants";
     TenantSuspended = FORBIDDEN "tenant_suspended" "The tenant is suspended";
     TenantUnknown = NOT_FOUND "tenant_unknown" "There is no such tenant";
     KeyNotFound = NOT_FOUND "key_not_found" "There is no such key";
@@ -73,9 +74,11 @@ codes! {
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency_key_reused" "The key was used for another request";
     WeakPassword = UNPROCESSABLE_ENTITY "weak_password" "The password is too weak";
     TooManyAttempts = TOO_MANY_REQUESTS "too_many_attempts" "Too many attempts to log in";
+    TooManySignUps = TOO_MANY_REQUESTS "too_many_sign_ups" "Too many tenants were asked for";
     RateLimited = TOO_MANY_REQUESTS "rate_limited" "The tenant's rate is exceeded";
     NotReady = SERVICE_UNAVAILABLE "not_ready" "The gateway is not ready";
     TooBusy = SERVICE_UNAVAILABLE "too_busy" "Too many requests are under way";
+    SignUpUnavailable = SERVICE_UNAVAILABLE "sign_up_unavailable" "No tenant can be made at the moment";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable" "The tenant's Redis is not available";
     EncryptionKeyUnknown = SERVICE_UNAVAILABLE "encryption_key_unknown" "The value's encryption key is not known here";
     OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "Whether the write happened is not known";

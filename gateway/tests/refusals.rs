@@ -287,7 +287,7 @@ fn registrations_are_refused_with_what_to_do() {
         &register(json!({"tenant": null})),
         422,
         "invalid",
-        "no tenant is named: send the field `tenant` or use /t/<tenant>/api/v1",
+        "no tenant is named: send the field `tenant` or use /t/<tenant>/api/v1; this installation makes no new tenants",
     );
     assert_eq!(code(&register(json!({"is_admin": true}))), (422, "invalid".into()));
 }

@@ -1,4 +1,4 @@
-//! A real gateway process with its routes in a folder, stopped when dropped.
+//! A real gateway process with its routes in a folder, or in Kubernetes, stopped when dropped.
 
 use std::{
     fs,
@@ -62,14 +62,30 @@ impl Gateway {
     /// Starts it with further arguments.
     pub fn start_with(binary: &Path, routes: &[Route], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self::launch(binary, routes, arguments, folder, Stdio::inherit())
+        let command = Self::with_routes(binary, routes, arguments, &folder);
+        Self::launch(command, folder, Stdio::inherit())
     }
 
     /// Starts it with its log in a file, see [`Self::log`].
     pub fn start_logging(binary: &Path, routes: &[Route], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = fs::File::create(folder.path().join("log")).expect("a file for the log");
-        Self::launch(binary, routes, arguments, folder, log.into())
+        let command = Self::with_routes(binary, routes, arguments, &folder);
+        Self::launch(command, folder, log.into())
+    }
+
+    /// Starts it with routes from Secrets of a namespace, and with its log in a file.
+    pub fn start_on_kubernetes(
+        binary: &Path,
+        kubeconfig: &Path,
+        namespace: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = fs::File::create(folder.path().join("log")).expect("a file for the log");
+        let mut command = Command::new(binary);
+        command.env("KUBECONFIG", kubeconfig).args(["--routes-namespace", namespace]).args(arguments);
+        Self::launch(command, folder, log.into())
     }
 
     /// What it has logged.
@@ -77,21 +93,24 @@ impl Gateway {
         fs::read_to_string(self.folder.path().join("log")).expect("a gateway with a log")
     }
 
-    fn launch(binary: &Path, routes: &[Route], arguments: &[&str], folder: TempDir, log: Stdio) -> Self {
+    fn with_routes(binary: &Path, routes: &[Route], arguments: &[&str], folder: &TempDir) -> Command {
         for route in routes {
             write(folder.path(), route);
         }
+        let mut command = Command::new(binary);
+        command.arg("--routes").arg(folder.path()).args(arguments);
+        command
+    }
+
+    fn launch(mut command: Command, folder: TempDir, log: Stdio) -> Self {
         let (port, metrics_port, admin_port) = (free_port(), free_port(), free_port());
-        let child = Command::new(binary)
+        let child = command
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--metrics-listen", &format!("127.0.0.1:{metrics_port}")])
             .args(["--admin-listen", &format!("127.0.0.1:{admin_port}")])
             .args(["--drain-delay", "1", "--shutdown-grace", "5"])
             // From the environment, so that a test's own arguments go before them.
             .envs([("KEYSTEAD_LOG_FORMAT", "text"), ("KEYSTEAD_LOG", "warn")])
-            .arg("--routes")
-            .arg(folder.path())
-            .args(arguments)
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()

@@ -109,6 +109,10 @@ fn tests(tally: &mut Tally, cluster: &Cluster, images: &Images) {
         format!("cargo xtask up; KUBECONFIG={} cargo {arguments}", cluster.kubeconfig().display())
     };
 
+    // On an apiserver of their own, with which nothing else has to do.
+    let sign_up = "test --locked --package keystead-gateway --features cluster --test sign_up --no-fail-fast -- --test-threads 2";
+    tally.tests("sign-up on an apiserver", &format!("cargo {sign_up}"), &mut run(sign_up));
+
     // Before the chart: these bring operators of their own, and two would act on the same Tenants.
     let life = "test --locked --package keystead-operator --features cluster --test life --no-fail-fast";
     tally.tests("operator on a cluster", &again(life), &mut run(life));

@@ -1,4 +1,5 @@
-//! Log-ins that failed, by the address that they came from: whoever tries one password with many names is stopped too.
+//! Log-ins that failed and tenants that were asked for, by the address that they came from: whoever tries one password with
+//! many names is stopped too.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -12,8 +13,10 @@ use quick_cache::sync::Cache;
 use crate::problem::{Code, Problem};
 
 /// How long failures count.
-const WINDOW: Duration = Duration::from_mins(5);
-/// Addresses that are remembered: those that failed last.
+const FAILURES_COUNT: Duration = Duration::from_mins(5);
+/// How long sign-ups count.
+const SIGN_UPS_COUNT: Duration = Duration::from_hours(1);
+/// Addresses that are remembered: those that came last.
 const REMEMBERED: usize = 50_000;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -21,31 +24,66 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Failures within a window.
+/// Events within a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Failures {
+struct Events {
     since: Instant,
     count: u32,
 }
 
-/// Failed log-ins by address, in this process.
-pub(crate) struct Addresses {
-    failures: Cache<IpAddr, Failures>,
+/// What is counted of each address within a window.
+struct Window {
+    events: Cache<IpAddr, Events>,
     /// 0: any number.
     allowed: u32,
+    length: Duration,
+}
+
+impl Window {
+    fn new(allowed: u32, length: Duration) -> Self {
+        Self { events: Cache::new(REMEMBERED), allowed, length }
+    }
+
+    /// Seconds until the address may come again; none: it may.
+    fn wait(&self, address: Option<IpAddr>) -> Option<u64> {
+        let known = self.events.get(&address?)?;
+        let left = self.length.saturating_sub(known.since.elapsed());
+        let is_free = self.allowed == 0 || known.count < self.allowed || left.is_zero();
+        (!is_free).then(|| left.as_secs() + 1)
+    }
+
+    fn count(&self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        let known = self.events.get(&address).filter(|known| known.since.elapsed() < self.length);
+        let known = known.unwrap_or(Events { since: Instant::now(), count: 0 });
+        self.events.insert(address, Events { count: known.count.saturating_add(1), ..known });
+    }
+}
+
+/// What each address has done, in this process.
+pub(crate) struct Addresses {
+    failures: Window,
+    sign_ups: Window,
     /// Proxies whose header says whom they speak for.
     trusted: Vec<IpNet>,
 }
 
 impl std::fmt::Debug for Addresses {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Addresses").field("allowed", &self.allowed).finish_non_exhaustive()
+        out.debug_struct("Addresses")
+            .field("failures_allowed", &self.failures.allowed)
+            .finish_non_exhaustive()
     }
 }
 
 impl Addresses {
-    pub(crate) fn new(allowed: u32, trusted: Vec<IpNet>) -> Self {
-        Self { failures: Cache::new(REMEMBERED), allowed, trusted }
+    /// With the failed log-ins and the sign-ups that one address is allowed; 0: any number.
+    pub(crate) fn new(failures: u32, sign_ups: u32, trusted: Vec<IpNet>) -> Self {
+        Self {
+            failures: Window::new(failures, FAILURES_COUNT),
+            sign_ups: Window::new(sign_ups, SIGN_UPS_COUNT),
+            trusted,
+        }
     }
 
     /// Whether a request comes from a proxy whose word counts.
@@ -62,23 +100,24 @@ impl Addresses {
 
     /// Refuses an attempt from where too many have failed.
     pub(crate) fn check(&self, address: Option<IpAddr>) -> Result<(), Problem> {
-        let Some(known) = address.and_then(|address| self.failures.get(&address)) else { return Ok(()) };
-        let left = WINDOW.saturating_sub(known.since.elapsed());
-        if self.allowed == 0 || known.count < self.allowed || left.is_zero() {
-            return Ok(());
-        }
-        let seconds = left.as_secs() + 1;
+        let Some(seconds) = self.failures.wait(address) else { return Ok(()) };
         let detail = format!("too many log-ins from this address have failed: wait {seconds} s");
         Err(Problem::new(Code::TooManyAttempts, detail).retry_after(seconds))
     }
 
     /// A log-in has failed.
     pub(crate) fn failed(&self, address: Option<IpAddr>) {
-        let Some(address) = address else { return };
-        let now = Instant::now();
-        let known = self.failures.get(&address).filter(|known| known.since.elapsed() < WINDOW);
-        let known = known.unwrap_or(Failures { since: now, count: 0 });
-        self.failures.insert(address, Failures { count: known.count.saturating_add(1), ..known });
+        self.failures.count(address);
+    }
+
+    /// Counts a sign-up, or refuses it where too many came.
+    pub(crate) fn sign_up(&self, address: Option<IpAddr>) -> Result<(), Problem> {
+        if let Some(seconds) = self.sign_ups.wait(address) {
+            let detail = format!("too many tenants were asked for from this address: wait {seconds} s");
+            return Err(Problem::new(Code::TooManySignUps, detail).retry_after(seconds));
+        }
+        self.sign_ups.count(address);
+        Ok(())
     }
 }
 
@@ -151,7 +190,7 @@ mod tests {
 
     #[test]
     fn so_many_may_fail_and_no_more() {
-        let addresses = Addresses::new(3, Vec::new());
+        let addresses = Addresses::new(3, 0, Vec::new());
         let (one, other) = (Some("192.0.2.1".parse().unwrap()), Some("192.0.2.2".parse().unwrap()));
         for _ in 0..3 {
             assert!(addresses.check(one).is_ok());
@@ -159,8 +198,18 @@ mod tests {
         }
         assert_eq!(addresses.check(one).unwrap_err().code, Code::TooManyAttempts);
         assert!(addresses.check(other).is_ok() && addresses.check(None).is_ok());
-        let unbounded = Addresses::new(0, Vec::new());
+        let unbounded = Addresses::new(0, 0, Vec::new());
         (0..10).for_each(|_| unbounded.failed(one));
         assert!(unbounded.check(one).is_ok());
+    }
+
+    #[test]
+    fn so_many_tenants_may_be_asked_for_whatever_log_ins_did() {
+        let addresses = Addresses::new(1, 2, Vec::new());
+        let (one, other) = (Some("192.0.2.1".parse().unwrap()), Some("192.0.2.2".parse().unwrap()));
+        (0..5).for_each(|_| addresses.failed(one));
+        assert!(addresses.sign_up(one).is_ok() && addresses.sign_up(one).is_ok());
+        assert_eq!(addresses.sign_up(one).unwrap_err().code, Code::TooManySignUps);
+        assert!(addresses.sign_up(other).is_ok() && addresses.check(other).is_ok());
     }
 }

@@ -11,7 +11,7 @@ mod token;
 pub(crate) use address::{Addresses, Peer};
 pub(crate) use api_key::KeyRates;
 pub(crate) use caller::{Caller, has_credential, path_tenant};
-pub(crate) use password::Passwords;
+pub(crate) use password::{Passwords, check_password};
 pub(crate) use principal::{Principal, User};
 pub(crate) use scope::{Scope, Scopes};
 pub(crate) use token::{Session, TokenCache, mint};

@@ -46,7 +46,7 @@ impl Passwords {
 
     /// The PHC string of a password that keeps the rules.
     pub(crate) async fn hash(&self, password: String) -> Result<String, Problem> {
-        check(&password)?;
+        check_password(&password)?;
         self.run(move |memory| hash(&password, memory).map(|hash| hash.to_string()))
             .await?
             .ok_or_else(|| Problem::new(Code::Internal, "the password could not be hashed"))
@@ -126,7 +126,8 @@ fn digest(
     Output::new(digest).ok()
 }
 
-fn check(password: &str) -> Result<(), Problem> {
+/// The rules that a new password keeps.
+pub(crate) fn check_password(password: &str) -> Result<(), Problem> {
     let has = |class: fn(char) -> bool| password.chars().any(class);
     let strong = password.chars().count() >= 8
         && password.len() <= MAX_BYTES
@@ -182,11 +183,11 @@ mod tests {
 
     #[test]
     fn a_password_keeps_the_rules() {
-        assert!(check("Correct-horse-7").is_ok());
+        assert!(check_password("Correct-horse-7").is_ok());
         for weak in
             ["", "Short-7", "no-upper-case-7", "NO-LOWER-CASE-7", "No-digit-at-all", &"Aa1".repeat(100)]
         {
-            assert!(check(weak).is_err(), "{weak}");
+            assert!(check_password(weak).is_err(), "{weak}");
         }
     }
 }

@@ -12,7 +12,9 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    const ALL: [Self; 5] = [Self::KvRead, Self::KvWrite, Self::JobsRead, Self::JobsWrite, Self::Admin];
+    /// What a tenant's owner may do.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::KvRead, Self::KvWrite, Self::JobsRead, Self::JobsWrite, Self::Admin];
     /// What a user may do who has registered without anybody's leave.
     pub(crate) const OF_USERS: [Self; 4] = [Self::KvRead, Self::KvWrite, Self::JobsRead, Self::JobsWrite];
 

@@ -120,7 +120,7 @@ pub(crate) struct Registration {
     pub(crate) email: String,
     /// At least 8 characters with an upper-case letter, a lower-case letter and a digit.
     pub(crate) password: String,
-    /// Where the path names none.
+    /// Where the path names none. Without either: a tenant of one's own, where the installation makes them.
     pub(crate) tenant: Option<String>,
     /// Only an admin may say.
     pub(crate) scopes: Option<Vec<String>>,
@@ -146,6 +146,14 @@ pub(crate) struct Tokens {
     pub(crate) token_type: String,
     /// Seconds.
     pub(crate) expires_in: u64,
+}
+
+/// A tenant that is being made.
+#[derive(ToSchema)]
+#[schema(example = json!({"tenant_id": "t-q7m2x9k4c1v8b5n3", "status": "provisioning"}))]
+pub(crate) struct Provisioning {
+    pub(crate) tenant_id: String,
+    pub(crate) status: String,
 }
 
 /// A refresh token.

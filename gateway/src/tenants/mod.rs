@@ -17,6 +17,7 @@ use std::{
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use keystead_route::Route;
+use tokio::sync::watch;
 
 use crate::{Gateway, telemetry::Counters};
 pub(crate) use limiter::{Allowance, Limiter, write_to as write_allowances};
@@ -39,12 +40,25 @@ pub struct Table {
     operations: Counters,
     /// Threads that serve.
     lanes: usize,
+    /// Told of each change.
+    changed: watch::Sender<()>,
 }
 
 impl Table {
     /// An empty one; its tenants count their operations here.
     pub(crate) fn new(operations: Counters, lanes: usize) -> Self {
-        Self { lanes, tenants: ArcSwap::default(), loaded: AtomicBool::new(false), operations }
+        Self {
+            lanes,
+            tenants: ArcSwap::default(),
+            loaded: AtomicBool::new(false),
+            operations,
+            changed: watch::Sender::default(),
+        }
+    }
+
+    /// Tells of each change of the table.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     pub(crate) fn get(&self, tenant: &str) -> Option<Arc<Tenant>> {
@@ -84,6 +98,7 @@ impl Table {
         if !same {
             tracing::info!(tenants = new.len(), "the route table has changed");
             self.tenants.store(Arc::new(new));
+            self.changed.send_replace(());
         }
         self.loaded.store(true, Ordering::Release);
     }

@@ -1,14 +1,15 @@
-//! Routes from Secrets of one namespace, by a watch: the gateway's only contact with Kubernetes.
+//! Routes from Secrets of one namespace, by a watch: the gateway's only contact with Kubernetes, unless it makes tenants
+//! (`sign_up`).
 //!
 //! While the watch is broken the last known routes are served.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::Secret;
 use keystead_route::{ROUTE_LABEL, Route, SECRET_KEY};
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, ResourceExt as _,
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event, watcher},
@@ -16,19 +17,10 @@ use kube::{
 };
 
 use super::update;
-use crate::Gateway;
+use crate::{Gateway, kubernetes};
 
 pub(super) async fn follow(namespace: &str, gateway: &Gateway) {
-    let client = loop {
-        match Client::try_default().await {
-            Ok(client) => break client,
-            Err(error) => {
-                tracing::error!(%error, "no way to the apiserver: mount a service account's token or set KUBECONFIG");
-                tokio::time::sleep(Duration::from_secs(5)).await;
-            }
-        }
-    };
-    let secrets: Api<Secret> = Api::namespaced(client, namespace);
+    let secrets: Api<Secret> = Api::namespaced(kubernetes::client().await, namespace);
     let config = watcher::Config::default().labels(&format!("{ROUTE_LABEL}=true"));
     let events = watcher(secrets, config).default_backoff();
     pin_mut!(events);

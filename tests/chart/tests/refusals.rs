@@ -59,3 +59,25 @@ fn an_autoscaler_that_contradicts_itself_is_refused() {
 fn a_certificate_without_a_host_is_refused() {
     refused(&["--set", "gateway.ingress.tlsSecretName=x"], "without gateway.ingress.host");
 }
+
+#[test]
+fn a_sign_up_that_cannot_work_is_refused() {
+    refused(
+        &["--set", "gateway.signUp.maxTenants=0"],
+        "at '/gateway/signUp/maxTenants': minimum: got 0, want 1",
+    );
+    refused(&["--set", "gateway.signUp.wait=121"], "at '/gateway/signUp/wait': maximum: got 121, want 120");
+    refused(
+        &["--set", "gateway.signUp.enabled=yes"],
+        "at '/gateway/signUp/enabled': got string, want boolean",
+    );
+    refused(
+        &["--set", "gateway.signUp.template=x"],
+        "at '/gateway/signUp/template': got string, want object",
+    );
+    // A whole manifest.
+    refused(
+        &["--set", "gateway.signUp.template.spec.suspend=true"],
+        "at '/gateway/signUp/template': additional properties 'spec' not allowed",
+    );
+}

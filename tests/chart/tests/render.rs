@@ -1,7 +1,7 @@
 //! What the chart renders: the promises that hold for every installation.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed step ends the test")]
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use keystead_chart::{find, helm, render, root};
 use serde_json::{Value, json};
@@ -98,6 +98,67 @@ fn permissions_are_named_one_by_one_and_the_gateways_are_secrets_of_its_namespac
     for never in ["pods", "nodes", "roles", "customresourcedefinitions", "impersonate", "escalate", "bind"] {
         assert!(!operator.contains(&format!("\"{never}\"")), "{never}: {operator}");
     }
+}
+
+#[test]
+fn only_with_sign_up_the_gateway_may_make_tenants_and_has_a_template() {
+    let objects = render(&[]).unwrap();
+    let of_gateway = |kind: &str| {
+        objects.iter().any(|it| {
+            it["kind"] == kind && it["metadata"]["name"].as_str().unwrap().contains("keystead-gateway")
+        })
+    };
+    assert!(!of_gateway("ClusterRole") && !of_gateway("ClusterRoleBinding") && !of_gateway("ConfigMap"));
+    assert!(!find(&objects, "Deployment", "keystead-gateway").to_string().to_lowercase().contains("sign"));
+
+    let with = |more: &str| render(&["--set", &format!("gateway.signUp.enabled=true{more}")]).unwrap();
+    let objects = with(",gateway.signUp.template.redis.version=7.2,gateway.signUp.maxTenants=20000");
+    assert_eq!(
+        find(&objects, "ClusterRole", "keystead-gateway")["rules"],
+        json!([{"apiGroups": ["keystead.io"], "resources": ["tenants"], "verbs": ["create", "get", "list"]}])
+    );
+    let binding = find(&objects, "ClusterRoleBinding", "keystead-gateway");
+    assert_eq!(binding["roleRef"]["name"], "keystead-gateway");
+    assert_eq!(binding["subjects"][0]["namespace"], "keystead-system");
+    assert_eq!(
+        find(&objects, "Role", "keystead-gateway")["rules"],
+        json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch", "create", "delete"]}])
+    );
+    let template = &find(&objects, "ConfigMap", "keystead-gateway-sign-up")["data"]["template.json"];
+    let template: Value = serde_json::from_str(template.as_str().unwrap()).unwrap();
+    assert_eq!(template, json!({"redis": {"version": "7.2"}}));
+
+    let pod = &find(&objects, "Deployment", "keystead-gateway")["spec"]["template"];
+    let container = &pod["spec"]["containers"][0];
+    let value = |name: &str| {
+        container["env"].as_array().unwrap().iter().find(|it| it["name"] == name).unwrap()["value"].clone()
+    };
+    let mount = &container["volumeMounts"][0];
+    assert_eq!((&mount["name"], &mount["readOnly"]), (&json!("sign-up"), &json!(true)));
+    let file = format!("{}/template.json", mount["mountPath"].as_str().unwrap());
+    assert_eq!(value("KEYSTEAD_SIGN_UP_TEMPLATE"), file);
+    assert_eq!(value("KEYSTEAD_SIGN_UP_MAX_TENANTS"), "20000");
+    assert_eq!(pod["spec"]["volumes"][0]["configMap"]["name"], "keystead-gateway-sign-up");
+
+    let checksum = |objects: &[Value]| {
+        let pod = &find(objects, "Deployment", "keystead-gateway")["spec"]["template"];
+        pod["metadata"]["annotations"]["checksum/sign-up-template"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(checksum(&objects), checksum(&with("")), "another template rolls the pods");
+    assert_eq!(checksum(&with("")), checksum(&with(",gateway.log=debug")));
+}
+
+/// The chart's schema names the fields of a Tenant's spec once more: neither may have one that the other has not.
+#[test]
+fn a_template_may_have_the_fields_of_the_definition() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let names = |properties: &Value| properties.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let schema: Value = serde_json::from_str(&read("charts/keystead/values.schema.json")).unwrap();
+    let template = schema.pointer("/properties/gateway/properties/signUp/properties/template/properties");
+    let definition: Value = serde_saphyr::from_str(&read("crds/yaml/tenants.yaml")).unwrap();
+    let spec =
+        definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap();
+    assert_eq!(names(template.unwrap()), names(spec));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! the host. Pods are real: containerd, runc, CNI. NetworkPolicies are enforced by `keystead-netpol`.
 
 mod addons;
+pub mod api_server;
 pub mod audit;
 mod cluster;
 mod down;

@@ -7,13 +7,14 @@ use ureq::{Agent, http};
 
 use crate::kubectl::get_json;
 
-static AGENT: LazyLock<Agent> = LazyLock::new(|| {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(10)))
-        .build()
-        .new_agent()
-});
+static AGENT: LazyLock<Agent> = LazyLock::new(|| agent(Duration::from_secs(10)));
+
+/// Longer than a gateway waits for a new tenant.
+const FOR_A_TENANT: Duration = Duration::from_mins(1);
+
+fn agent(limit: Duration) -> Agent {
+    Agent::config_builder().http_status_as_error(false).timeout_global(Some(limit)).build().new_agent()
+}
 
 /// A status and its JSON body (null where there was none).
 #[derive(Debug)]
@@ -51,15 +52,26 @@ impl Gateway {
         token: Option<&str>,
         body: Option<&Value>,
     ) -> Result<Answer, ureq::Error> {
+        self.call_with(&AGENT, method, path, token, body)
+    }
+
+    fn call_with(
+        &self,
+        agent: &Agent,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer, ureq::Error> {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         let mut answer = if let Some(body) = body {
             let request = request.header("Content-Type", "application/json");
-            AGENT.run(request.body(body.to_string()).expect("a well-formed request"))?
+            agent.run(request.body(body.to_string()).expect("a well-formed request"))?
         } else {
-            AGENT.run(request.body(()).expect("a well-formed request"))?
+            agent.run(request.body(()).expect("a well-formed request"))?
         };
         let text = answer.body_mut().read_to_string()?;
         let body =
@@ -74,6 +86,13 @@ impl Gateway {
     pub fn put(&self, path: &str, token: &str, value: &Value) -> Answer {
         let body = json!({ "value": value });
         self.call("PUT", path, Some(token), Some(&body)).expect("the gateway answers")
+    }
+
+    /// Registers without a tenant; the answer may take as long as the new tenant.
+    pub fn sign_up(&self, registration: &Value) -> Answer {
+        let path = "/api/v1/auth/register";
+        self.call_with(&agent(FOR_A_TENANT), "POST", path, None, Some(registration))
+            .expect("the gateway answers")
     }
 
     pub fn post(&self, path: &str, token: Option<&str>, body: &Value) -> Answer {

@@ -5,6 +5,7 @@ pub(super) mod login;
 pub(super) mod me;
 pub(super) mod refresh;
 pub(super) mod register;
+mod sign_up;
 
 use std::{sync::Arc, time::Duration};
 

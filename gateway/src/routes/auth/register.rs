@@ -1,4 +1,4 @@
-//! `POST /auth/register`: an account, where the tenant lets people make their own.
+//! `POST /auth/register`: an account, where the tenant lets people make their own; without a tenant see `sign_up`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use keystead_kv::accounts::{Account, Created};
 use keystead_route::SignUp;
 use serde::Deserialize;
 
-use super::{Tokens, check_scopes, named_tenant};
+use super::{Tokens, check_scopes, named_tenant, sign_up::sign_up};
 use crate::{
     Gateway,
     auth::{Caller, Scope, has_credential, path_tenant},
@@ -22,13 +22,13 @@ use crate::{
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Registration {
-    username: String,
-    email: String,
-    password: String,
+pub(super) struct Registration {
+    pub(super) username: String,
+    pub(super) email: String,
+    pub(super) password: String,
     tenant: Option<String>,
     /// Only an admin may say.
-    scopes: Option<Vec<String>>,
+    pub(super) scopes: Option<Vec<String>>,
 }
 
 #[utoipa::path(
@@ -39,7 +39,10 @@ struct Registration {
     summary = "Make an account",
     request_body(content = crate::routes::schemas::Registration),
     responses(
-        (status = 201, description = "Made", body = crate::routes::schemas::Tokens),
+        (status = 201, description = "Made; with a tenant of one's own where none is named and the installation makes them",
+            body = crate::routes::schemas::Tokens),
+        (status = 202, description = "A tenant of one's own is being made: log in at `Location` as soon as it is there",
+            body = crate::routes::schemas::Provisioning),
         (status = "default", response = crate::routes::schemas::Failed),
     ),
     security(()),
@@ -56,6 +59,9 @@ pub(crate) async fn register(
         None
     };
     let registration: Registration = body::json(&parts.headers, content).await?;
+    if caller.is_none() && path_tenant(&parts).is_none() && registration.tenant.is_none() {
+        return sign_up(&gateway, &parts, registration).await;
+    }
     let tenant = match &caller {
         Some(caller) => of_caller(caller, registration.tenant.as_deref())?,
         None => named_tenant(&gateway, path_tenant(&parts), registration.tenant.as_deref())?,
@@ -112,7 +118,7 @@ fn scopes(asked: Option<Vec<String>>, by_admin: bool) -> Result<Vec<String>, Pro
     }
 }
 
-fn check_username(username: &str) -> Result<(), Problem> {
+pub(super) fn check_username(username: &str) -> Result<(), Problem> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
     if (1..=64).contains(&username.len()) && username.bytes().all(allowed) {
         Ok(())
@@ -122,7 +128,7 @@ fn check_username(username: &str) -> Result<(), Problem> {
 }
 
 /// Only what every address has: whether it exists, only a message to it can tell.
-fn check_email(email: &str) -> Result<(), Problem> {
+pub(super) fn check_email(email: &str) -> Result<(), Problem> {
     let right = email.len() <= 254
         && !email.chars().any(|c| c.is_whitespace() || c.is_control())
         && email
