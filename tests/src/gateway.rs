@@ -47,6 +47,7 @@ pub fn route(tenant: &str, redis: &str) -> Route {
             keys: vec![SigningKey { id: "k1".into(), algorithm: Algorithm::EdDSA, secret: ED25519.into() }],
             active_key: "k1".into(),
             admin_key_sha256: None,
+            issuers: Vec::new(),
         },
         cache: None,
     }
