@@ -47,6 +47,12 @@ pub struct Arguments {
     /// Namespace whose Secrets with the label keystead.io/route=true are the routes.
     #[arg(long, env = "KEYSTEAD_ROUTES_NAMESPACE", value_name = "NAMESPACE")]
     pub routes_namespace: Option<String>,
+    /// Certificates of authorities, as PEM, that are trusted for issuers beside the public ones.
+    #[arg(long, env = "KEYSTEAD_ISSUER_CA", value_name = "FILE")]
+    pub issuer_ca: Option<PathBuf>,
+    /// Seconds after which the keys of an issuer that are in use are fetched anew.
+    #[arg(long, env = "KEYSTEAD_ISSUER_REFRESH", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub issuer_refresh: u64,
     /// Seconds after which a connection is closed on which no request is under way and nothing is written. Longer than
     /// what a balancer in front keeps connections, or it sends requests into closed ones.
     #[arg(long, env = "KEYSTEAD_IDLE_TIMEOUT", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]

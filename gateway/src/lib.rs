@@ -7,6 +7,7 @@ pub mod config;
 mod finish;
 mod http_text;
 mod idempotency;
+mod issuers;
 mod merge_patch;
 mod peers;
 mod problem;
@@ -18,10 +19,20 @@ mod tenants;
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+pub use issuers::InvalidRoots;
 pub use tenants::{Source, Table, follow};
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Unstartable {
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    #[error(transparent)]
+    Issuers(#[from] InvalidRoots),
+}
 
 /// What every request sees.
 #[derive(Debug)]
@@ -41,10 +52,12 @@ pub struct Gateway {
 
 impl Gateway {
     /// With the given number of threads that serve.
-    pub fn new(arguments: &config::Arguments, threads: usize) -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(arguments: &config::Arguments, threads: usize) -> Result<Arc<Self>, Unstartable> {
         let metrics = telemetry::Metrics::new(routes::paths())?;
+        let refresh = Duration::from_secs(arguments.issuer_refresh);
+        let issuers = issuers::Issuers::new(arguments.issuer_ca.as_deref(), refresh)?;
         Ok(Arc::new(Self {
-            table: Table::new(metrics.operations.clone(), threads),
+            table: Table::new(metrics.operations.clone(), issuers, threads),
             metrics,
             tokens: auth::TokenCache::new(),
             key_rates: auth::KeyRates::new(),

@@ -77,6 +77,7 @@ codes! {
     NotReady = SERVICE_UNAVAILABLE "not_ready" "The gateway is not ready";
     TooBusy = SERVICE_UNAVAILABLE "too_busy" "Too many requests are under way";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable" "The tenant's Redis is not available";
+    IssuerUnavailable = SERVICE_UNAVAILABLE "issuer_unavailable" "The token's issuer is not available";
     OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "Whether the write happened is not known";
     DeadlineExceeded = GATEWAY_TIMEOUT "deadline_exceeded" "The tenant's Redis did not answer in time";
     StorageFull = INSUFFICIENT_STORAGE "storage_full" "The tenant's Redis is full";

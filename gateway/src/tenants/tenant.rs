@@ -17,6 +17,7 @@ use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 
 use super::limiter::Limiter;
 use crate::{
+    issuers::{Issuers, Trusted},
     problem::{Code, Problem},
     slot::Slot,
     telemetry::{Counters, Operations},
@@ -34,6 +35,8 @@ const MIN_SECRET_BYTES: usize = 32;
 pub(crate) struct Tenant {
     route: Route,
     pub(crate) keys: Arc<Keys>,
+    /// Other issuers; a change of any makes another `Arc`, as with the keys.
+    pub(crate) trusted: Arc<Vec<Trusted>>,
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
     watchers: Arc<AtomicUsize>,
@@ -80,6 +83,7 @@ impl Tenant {
         route: Route,
         old: Option<&Arc<Self>>,
         operations: &Counters,
+        issuers: &Issuers,
         lanes: usize,
     ) -> Result<Arc<Self>, Unusable> {
         if let Some(old) = old.filter(|old| old.route == route) {
@@ -90,6 +94,10 @@ impl Tenant {
         }) {
             Some(old) => old.keys.clone(),
             None => Arc::new(Keys::from_auth(&route.auth)?),
+        };
+        let trusted = match old.filter(|old| old.route.auth.issuers == route.auth.issuers) {
+            Some(old) => old.trusted.clone(),
+            None => issuers.trusted(&route.auth.issuers),
         };
         let is_same = |old: &&Arc<Self>| old.route.redis == route.redis && old.route.cache == route.cache;
         let connection = if let Some(old) = old.filter(is_same) {
@@ -113,7 +121,7 @@ impl Tenant {
             || Arc::new(Operations::new(operations, route.tenant.as_str())),
             |old| old.operations.clone(),
         );
-        Ok(Arc::new(Self { route, keys, connection, in_flight, watchers, limiter, operations }))
+        Ok(Arc::new(Self { route, keys, trusted, connection, in_flight, watchers, limiter, operations }))
     }
 
     pub(crate) fn name(&self) -> &TenantName {
@@ -122,6 +130,10 @@ impl Tenant {
 
     pub(crate) fn route(&self) -> &Route {
         &self.route
+    }
+
+    pub(crate) fn trusts(&self, issuer: &str) -> bool {
+        self.trusted.iter().any(|trusted| trusted.issuer.issuer == issuer)
     }
 
     pub(crate) fn connection(&self) -> &Connection {
