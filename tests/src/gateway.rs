@@ -100,7 +100,8 @@ impl Gateway {
         let started = Instant::now();
         while !gateway.is_ready() {
             let ended = gateway.child.try_wait().expect("asking for its state");
-            assert!(ended.is_none(), "the gateway ended with {ended:?}");
+            let log = || fs::read_to_string(gateway.folder.path().join("log")).unwrap_or_default();
+            assert!(ended.is_none(), "the gateway ended with {ended:?}: {}", log());
             assert!(started.elapsed() < Duration::from_secs(20), "the gateway is not ready");
             std::thread::sleep(Duration::from_millis(10));
         }
