@@ -1,6 +1,6 @@
 //! `spec.auth`: how the tenant's users are authenticated.
 
-use keystead_route::{Algorithm, SignUp};
+use keystead_route::{Algorithm, Issuer, SignUp};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,38 @@ pub struct AuthSpec {
     /// Algorithm of the key that signs new tokens. After a change, tokens signed before stay valid until they expire.
     #[serde(default)]
     pub signing: Signing,
+    /// Others whose tokens are accepted too, by OpenID Connect Discovery.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["issuer"]))]
+    pub issuers: Vec<IssuerSpec>,
+}
+
+/// Somebody else who signs tokens, such as a company's identity provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerSpec {
+    /// Just as its tokens say in `iss`; below it is `/.well-known/openid-configuration`. Another for each issuer.
+    #[schemars(length(max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&()*+,;=:@%/-]*)?$')")
+        .message("no issuer: write an https URL without query, fragment and user, just as the tokens say in iss, such as https://login.example.com/realms/shop"))]
+    pub issuer: String,
+    /// A token is for this tenant if its `aud` has one of these.
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 256)))]
+    pub audiences: Vec<String>,
+    /// The claim with the scopes: words separated by blanks, or a list of them.
+    #[serde(default = "scopes_claim")]
+    #[schemars(length(min = 1, max = 64))]
+    pub scopes_claim: String,
+}
+
+fn scopes_claim() -> String {
+    "scope".into()
+}
+
+impl From<IssuerSpec> for Issuer {
+    fn from(spec: IssuerSpec) -> Self {
+        Self { issuer: spec.issuer, audiences: spec.audiences, scopes_claim: spec.scopes_claim }
+    }
 }
 
 impl Default for AuthSpec {
@@ -41,6 +73,7 @@ impl Default for AuthSpec {
             access_token_ttl: access_token_ttl(),
             refresh_token_ttl: refresh_token_ttl(),
             signing: Signing::default(),
+            issuers: Vec::new(),
         }
     }
 }

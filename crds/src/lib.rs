@@ -21,7 +21,7 @@ mod status;
 mod tenant;
 mod worker;
 
-pub use auth::{AuthSpec, Signing};
+pub use auth::{AuthSpec, IssuerSpec, Signing};
 pub use autoscaling::{AutoscalingSpec, Profile, WorkerAutoscaling};
 pub use cache::CacheSpec;
 pub use check::{Refused, check};

@@ -57,6 +57,12 @@ pub struct Arguments {
     #[arg(long, env = "KEYSTEAD_SIGN_UP_WAIT", default_value_t = 30, requires = "sign_up_template",
         value_parser = clap::value_parser!(u64).range(0..=120))]
     pub sign_up_wait: u64,
+    /// Certificates of authorities, as PEM, that are trusted for issuers beside the public ones.
+    #[arg(long, env = "KEYSTEAD_ISSUER_CA", value_name = "FILE")]
+    pub issuer_ca: Option<PathBuf>,
+    /// Seconds after which the keys of an issuer that are in use are fetched anew.
+    #[arg(long, env = "KEYSTEAD_ISSUER_REFRESH", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub issuer_refresh: u64,
     /// Seconds after which a connection is closed on which no request is under way and nothing is written. Longer than
     /// what a balancer in front keeps connections, or it sends requests into closed ones.
     #[arg(long, env = "KEYSTEAD_IDLE_TIMEOUT", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]

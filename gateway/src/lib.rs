@@ -7,6 +7,7 @@ pub mod config;
 mod finish;
 mod http_text;
 mod idempotency;
+mod issuers;
 mod kubernetes;
 mod merge_patch;
 mod peers;
@@ -23,10 +24,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+pub use issuers::InvalidRoots;
 pub use tenants::{Source, Table, follow};
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Unstartable {
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    #[error(transparent)]
+    Issuers(#[from] InvalidRoots),
+}
 
 /// What every request sees.
 #[derive(Debug)]
@@ -53,10 +64,12 @@ impl Gateway {
         arguments: &config::Arguments,
         threads: usize,
         sign_ups: Option<sign_up::SignUps>,
-    ) -> Result<Arc<Self>, prometheus::Error> {
+    ) -> Result<Arc<Self>, Unstartable> {
         let metrics = telemetry::Metrics::new(routes::paths())?;
+        let refresh = Duration::from_secs(arguments.issuer_refresh);
+        let issuers = issuers::Issuers::new(arguments.issuer_ca.as_deref(), refresh)?;
         Ok(Arc::new(Self {
-            table: Table::new(metrics.operations.clone(), threads),
+            table: Table::new(metrics.operations.clone(), issuers, threads),
             metrics,
             tokens: auth::TokenCache::new(),
             key_rates: auth::KeyRates::new(),

@@ -81,6 +81,7 @@ codes! {
     SignUpUnavailable = SERVICE_UNAVAILABLE "sign_up_unavailable" "No tenant can be made at the moment";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable" "The tenant's Redis is not available";
     EncryptionKeyUnknown = SERVICE_UNAVAILABLE "encryption_key_unknown" "The value's encryption key is not known here";
+    IssuerUnavailable = SERVICE_UNAVAILABLE "issuer_unavailable" "The token's issuer is not available";
     OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "Whether the write happened is not known";
     DeadlineExceeded = GATEWAY_TIMEOUT "deadline_exceeded" "The tenant's Redis did not answer in time";
     StorageFull = INSUFFICIENT_STORAGE "storage_full" "The tenant's Redis is full";

@@ -153,6 +153,21 @@ pub struct Auth {
     /// SHA-256 of the API key [`ADMIN_KEY_ID`], in hexadecimal digits; none: there is no such key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_key_sha256: Option<String>,
+    /// Others whose tokens are accepted, each `issuer` once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<Issuer>,
+}
+
+/// Somebody else who signs tokens for the tenant's users, found by OpenID Connect Discovery 1.0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Issuer {
+    /// An https URL without query and fragment; a token's `iss` must equal it byte by byte.
+    pub issuer: String,
+    /// A token's `aud` must have one of these.
+    pub audiences: Vec<String>,
+    /// Name of the claim with the scopes.
+    pub scopes_claim: String,
 }
 
 /// Who may make an account.
@@ -249,6 +264,11 @@ mod tests {
                 }],
                 active_key: "k1".into(),
                 admin_key_sha256: None,
+                issuers: vec![Issuer {
+                    issuer: "https://login.example.com/realms/shop".into(),
+                    audiences: vec!["keystead".into()],
+                    scopes_claim: "scope".into(),
+                }],
             },
             cache: None,
             encryption: Some(Encryption {

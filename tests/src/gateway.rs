@@ -47,6 +47,7 @@ pub fn route(tenant: &str, redis: &str) -> Route {
             keys: vec![SigningKey { id: "k1".into(), algorithm: Algorithm::EdDSA, secret: ED25519.into() }],
             active_key: "k1".into(),
             admin_key_sha256: None,
+            issuers: Vec::new(),
         },
         cache: None,
         encryption: None,
@@ -119,7 +120,8 @@ impl Gateway {
         let started = Instant::now();
         while !gateway.is_ready() {
             let ended = gateway.child.try_wait().expect("asking for its state");
-            assert!(ended.is_none(), "the gateway ended with {ended:?}");
+            let log = || fs::read_to_string(gateway.folder.path().join("log")).unwrap_or_default();
+            assert!(ended.is_none(), "the gateway ended with {ended:?}: {}", log());
             assert!(started.elapsed() < Duration::from_secs(20), "the gateway is not ready");
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -42,10 +42,11 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         let credential = Credential::of(&parts.headers)?.ok_or_else(missing)?;
         let (tenant, principal, in_flight) = match credential {
             Credential::Token(token) => {
-                let (tenant, user) = gateway.tokens.verify(&gateway.table, token)?;
+                let named = path_tenant(parts);
+                let (tenant, principal) = gateway.tokens.verify(&gateway.table, token, named).await?;
                 of_path(parts, &tenant)?;
                 let in_flight = tenant.hold()?;
-                (tenant, Principal::User(user), in_flight)
+                (tenant, principal, in_flight)
             }
             Credential::ApiKey(text) => {
                 let tenant = gateway.table.get(text.tenant).ok_or_else(api_key::invalid)?;

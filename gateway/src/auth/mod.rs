@@ -3,6 +3,7 @@
 mod address;
 mod api_key;
 mod caller;
+mod external;
 mod password;
 mod principal;
 mod scope;
@@ -11,6 +12,7 @@ mod token;
 pub(crate) use address::{Addresses, Peer};
 pub(crate) use api_key::KeyRates;
 pub(crate) use caller::{Caller, has_credential, path_tenant};
+pub(crate) use external::External;
 pub(crate) use password::{Passwords, check_password};
 pub(crate) use principal::{Principal, User};
 pub(crate) use scope::{Scope, Scopes};

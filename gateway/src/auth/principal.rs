@@ -5,13 +5,15 @@ use std::{borrow::Cow, sync::Arc};
 use keystead_kv::api_keys::ApiKey;
 use keystead_route::ADMIN_KEY_ID;
 
-use super::{Scope, Scopes};
+use super::{External, Scope, Scopes};
 use crate::problem::{Code, Problem};
 
 /// Who was authenticated.
 #[derive(Clone, Debug)]
 pub(crate) enum Principal {
     User(Arc<User>),
+    /// With a token of another issuer.
+    External(Arc<External>),
     ApiKey {
         key: Arc<ApiKey>,
         scopes: Scopes,
@@ -41,6 +43,7 @@ impl Principal {
     pub(crate) fn scopes(&self) -> Scopes {
         match self {
             Self::User(user) => user.scopes,
+            Self::External(user) => user.scopes,
             Self::ApiKey { scopes, .. } => *scopes,
             Self::Admin => Scopes::ALL,
         }
@@ -50,6 +53,8 @@ impl Principal {
     pub(crate) fn name(&self) -> Cow<'_, str> {
         match self {
             Self::User(user) => Cow::Borrowed(&user.name),
+            // No user name has a bar and no issuer has one, so that nobody can be taken for another.
+            Self::External(user) => format!("{}|{}", user.issuer, user.subject).into(),
             Self::ApiKey { key, .. } => format!("api-key:{}", key.id).into(),
             Self::Admin => format!("api-key:{ADMIN_KEY_ID}").into(),
         }
@@ -67,7 +72,7 @@ impl Principal {
     fn prefixes(&self) -> &[String] {
         match self {
             Self::ApiKey { key, .. } => &key.prefixes,
-            Self::User(_) | Self::Admin => &[],
+            Self::User(_) | Self::External(_) | Self::Admin => &[],
         }
     }
 

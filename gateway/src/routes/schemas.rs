@@ -168,11 +168,13 @@ pub(crate) struct Refresh {
     "scopes": ["kv:read", "kv:write", "jobs:read", "jobs:write"]}))]
 pub(crate) struct Account {
     pub(crate) username: String,
-    /// null: an API key.
+    /// null: an API key, or a token of another issuer that does not say.
     pub(crate) email: Option<String>,
     pub(crate) tenant_id: String,
     pub(crate) is_active: bool,
     pub(crate) scopes: Vec<String>,
+    /// Only where the token is of another issuer.
+    pub(crate) issuer: Option<String>,
 }
 
 /// An API key to be made.

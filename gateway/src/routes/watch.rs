@@ -176,6 +176,10 @@ impl Watcher {
     async fn still_allowed(&self) -> bool {
         match &self.principal {
             Principal::User(user) => !user.has_expired(),
+            Principal::External(user) => {
+                let now = self.gateway.table.get(self.tenant.name().as_str());
+                !user.has_expired() && now.is_some_and(|tenant| tenant.trusts(&user.issuer))
+            }
             Principal::Admin => true,
             // Where Redis is away nobody can tell, and nothing is told.
             Principal::ApiKey { key, .. } => {

@@ -19,9 +19,9 @@ use foldhash::fast::RandomState;
 use keystead_route::Route;
 use tokio::sync::watch;
 
-use crate::{Gateway, telemetry::Counters};
+use crate::{Gateway, issuers::Issuers, telemetry::Counters};
 pub(crate) use limiter::{Allowance, Limiter, write_to as write_allowances};
-pub(crate) use tenant::{Keys, Tenant};
+pub(crate) use tenant::{Keys, Tenant, VerifyingKey};
 
 /// Where routes come from.
 #[derive(Clone, Debug)]
@@ -38,6 +38,7 @@ pub struct Table {
     tenants: ArcSwap<HashMap<String, Arc<Tenant>, RandomState>>,
     loaded: AtomicBool,
     operations: Counters,
+    issuers: Issuers,
     /// Threads that serve.
     lanes: usize,
     /// Told of each change.
@@ -45,13 +46,14 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty one; its tenants count their operations here.
-    pub(crate) fn new(operations: Counters, lanes: usize) -> Self {
+    /// An empty one; its tenants count their operations here, and have the keys of other issuers from there.
+    pub(crate) fn new(operations: Counters, issuers: Issuers, lanes: usize) -> Self {
         Self {
             lanes,
             tenants: ArcSwap::default(),
             loaded: AtomicBool::new(false),
             operations,
+            issuers,
             changed: watch::Sender::default(),
         }
     }
@@ -81,7 +83,7 @@ impl Table {
         let mut new = HashMap::default();
         for route in routes {
             let name = route.tenant.to_string();
-            match Tenant::from_route(route, old.get(&name), &self.operations, self.lanes) {
+            match Tenant::from_route(route, old.get(&name), &self.operations, &self.issuers, self.lanes) {
                 Ok(tenant) => {
                     new.insert(name, tenant);
                 }

@@ -20,6 +20,7 @@ use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 
 use super::limiter::Limiter;
 use crate::{
+    issuers::{Issuers, Trusted},
     problem::{Code, Problem},
     slot::Slot,
     telemetry::{Counters, Operations},
@@ -40,6 +41,8 @@ pub(crate) struct Tenant {
     route: Route,
     pub(crate) keys: Arc<Keys>,
     keyring: Option<Keyring>,
+    /// Other issuers; a change of any makes another `Arc`, as with the keys.
+    pub(crate) trusted: Arc<Vec<Trusted>>,
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
     watchers: Arc<AtomicUsize>,
@@ -88,6 +91,7 @@ impl Tenant {
         route: Route,
         old: Option<&Arc<Self>>,
         operations: &Counters,
+        issuers: &Issuers,
         lanes: usize,
     ) -> Result<Arc<Self>, Unusable> {
         if let Some(old) = old.filter(|old| old.route == route) {
@@ -98,6 +102,10 @@ impl Tenant {
         }) {
             Some(old) => old.keys.clone(),
             None => Arc::new(Keys::from_auth(&route.auth)?),
+        };
+        let trusted = match old.filter(|old| old.route.auth.issuers == route.auth.issuers) {
+            Some(old) => old.trusted.clone(),
+            None => issuers.trusted(&route.auth.issuers),
         };
         let is_same = |old: &&Arc<Self>| old.route.redis == route.redis && old.route.cache == route.cache;
         let connection = if let Some(old) = old.filter(is_same) {
@@ -125,7 +133,17 @@ impl Tenant {
             || Arc::new(Operations::new(operations, route.tenant.as_str())),
             |old| old.operations.clone(),
         );
-        Ok(Arc::new(Self { route, keys, keyring, connection, in_flight, watchers, limiter, operations }))
+        Ok(Arc::new(Self {
+            route,
+            keys,
+            keyring,
+            trusted,
+            connection,
+            in_flight,
+            watchers,
+            limiter,
+            operations,
+        }))
     }
 
     pub(crate) fn name(&self) -> &TenantName {
@@ -134,6 +152,10 @@ impl Tenant {
 
     pub(crate) fn route(&self) -> &Route {
         &self.route
+    }
+
+    pub(crate) fn trusts(&self, issuer: &str) -> bool {
+        self.trusted.iter().any(|trusted| trusted.issuer.issuer == issuer)
     }
 
     pub(crate) fn connection(&self) -> &Connection {

@@ -11,7 +11,7 @@ use keystead_crds::{
     Resources, ScheduleSpec, Tenant, TenantSpec, Topology, bytes, canonical, check_setting,
 };
 use keystead_route::{
-    Algorithm, Cache, InvalidCron, InvalidTenantName, Limits, Schedule, SignUp, TenantName,
+    Algorithm, Cache, InvalidCron, InvalidTenantName, Issuer, Limits, Schedule, SignUp, TenantName,
 };
 
 use super::{credentials::Needs, names};
@@ -79,12 +79,13 @@ pub enum Storage {
 }
 
 /// How users are authenticated.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ValidAuth {
     pub sign_up: SignUp,
     pub access_token_ttl: Duration,
     pub refresh_token_ttl: Duration,
     pub signing: Algorithm,
+    pub issuers: Vec<Issuer>,
 }
 
 /// The worker of a [`ValidTenant`].
@@ -196,6 +197,7 @@ pub fn validate(
             access_token_ttl: duration("auth.accessTokenTtl", &spec.auth.access_token_ttl)?,
             refresh_token_ttl: duration("auth.refreshTokenTtl", &spec.auth.refresh_token_ttl)?,
             signing: spec.auth.signing.into(),
+            issuers: spec.auth.issuers.iter().cloned().map(Issuer::from).collect(),
         },
         cache: (spec.cache.enabled)
             .then(|| Ok::<_, Invalid>(Cache { max_bytes: in_range("cache.maxBytes", spec.cache.max_bytes)? }))

@@ -238,6 +238,7 @@ pub(crate) fn route(tenant: &str, redis_port: u16, algorithm: Algorithm) -> Resu
             keys: vec![SigningKey { id: "k1".into(), algorithm, secret: secret.into() }],
             active_key: "k1".into(),
             admin_key_sha256: None,
+            issuers: Vec::new(),
         },
         cache: None,
         encryption: None,

@@ -22,6 +22,7 @@ fn values_out_of_range_are_refused() {
         &["--set", "gateway.service.port=70000"],
         "at '/gateway/service/port': maximum: got 70,000, want 65,535",
     );
+    refused(&["--set", "gateway.issuers.ports={0}"], "at '/gateway/issuers/ports/0': minimum: got 0, want 1");
     refused(&["--set", "images.pullPolicy=Sometimes"], "at '/images/pullPolicy': value must be one of");
 }
 

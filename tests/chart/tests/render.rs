@@ -188,6 +188,37 @@ fn the_gateway_gets_the_time_to_drain() {
     assert!(pod["terminationGracePeriodSeconds"].as_i64().unwrap() > 60);
 }
 
+#[test]
+fn the_gateway_opens_issuers_only_where_the_values_say_so() {
+    let egress = |options: &[&str]| {
+        let policy = find(&render(options).unwrap(), "NetworkPolicy", "keystead-gateway").clone();
+        policy["spec"]["egress"].as_array().unwrap().clone()
+    };
+    let (without, with) = (egress(&[]), egress(&["--set", "gateway.issuers.egress=true"]));
+    let added: Vec<&Value> = with.iter().filter(|rule| !without.contains(rule)).collect();
+    assert_eq!(added, [&json!({"ports": [{"port": 443, "protocol": "TCP"}]})]);
+    let narrow = "gateway.issuers.egress=true,gateway.issuers.ports={8443},\
+                  gateway.issuers.to[0].ipBlock.cidr=192.0.2.0/24";
+    let rule =
+        json!({"ports": [{"port": 8443, "protocol": "TCP"}], "to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]});
+    assert!(egress(&["--set", narrow]).contains(&rule));
+}
+
+#[test]
+fn authorities_of_issuers_come_from_a_secret() {
+    let pod = |options: &[&str]| {
+        let objects = render(options).unwrap();
+        find(&objects, "Deployment", "keystead-gateway")["spec"]["template"]["spec"].clone()
+    };
+    assert!(!pod(&[]).to_string().contains("KEYSTEAD_ISSUER_CA"));
+    let pod = pod(&["--set", "gateway.issuers.caSecretName=corporate"]);
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "corporate");
+    let container = &pod["containers"][0];
+    let folder = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    let file = json!({"name": "KEYSTEAD_ISSUER_CA", "value": format!("{folder}/ca.crt")});
+    assert!(container["env"].as_array().unwrap().contains(&file));
+}
+
 /// The tenants' NetworkPolicies let in pods with these labels, whatever the release is called.
 #[test]
 fn traces_go_where_the_values_say_and_the_policies_allow_it() {

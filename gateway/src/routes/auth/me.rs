@@ -25,25 +25,36 @@ use crate::{
 )]
 pub(crate) async fn me(caller: Caller) -> Result<Response, Problem> {
     let scopes = caller.principal.scopes().words();
-    let Principal::User(user) = &caller.principal else {
-        // An API key is nobody's account; it would not have come here were it not active.
-        return Ok(Json(json!({
-            "username": caller.principal.name(),
-            "email": null,
-            "tenant_id": caller.tenant.name(),
+    let tenant = caller.tenant.name();
+    let account = match &caller.principal {
+        Principal::User(user) => {
+            let account = caller.tenant.accounts().find(&user.name).await?;
+            let account = account.ok_or_else(|| Problem::new(Code::InvalidToken, "the account is gone"))?;
+            json!({
+                "username": account.username,
+                "email": account.email,
+                "tenant_id": tenant,
+                "is_active": account.is_active,
+                "scopes": scopes,
+            })
+        }
+        // As the token says: there is no account here.
+        Principal::External(user) => json!({
+            "username": user.subject,
+            "email": user.email,
+            "tenant_id": tenant,
             "is_active": true,
             "scopes": scopes,
-        }))
-        .into_response());
+            "issuer": user.issuer,
+        }),
+        // An API key is nobody's account; it would not have come here were it not active.
+        Principal::ApiKey { .. } | Principal::Admin => json!({
+            "username": caller.principal.name(),
+            "email": null,
+            "tenant_id": tenant,
+            "is_active": true,
+            "scopes": scopes,
+        }),
     };
-    let account = caller.tenant.accounts().find(&user.name).await?;
-    let account = account.ok_or_else(|| Problem::new(Code::InvalidToken, "the account is gone"))?;
-    Ok(Json(json!({
-        "username": account.username,
-        "email": account.email,
-        "tenant_id": caller.tenant.name(),
-        "is_active": account.is_active,
-        "scopes": scopes,
-    }))
-    .into_response())
+    Ok(Json(account).into_response())
 }

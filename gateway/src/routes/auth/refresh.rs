@@ -85,6 +85,12 @@ pub(crate) async fn refresh(
     security(("token" = []), ("api_key" = [])),
 )]
 pub(crate) async fn logout(caller: Caller, request: Request) -> Result<Response, Problem> {
+    if matches!(caller.principal, Principal::External(_)) {
+        return Err(Problem::new(
+            Code::Invalid,
+            "the token is of another issuer, which has its sessions: log out there",
+        ));
+    }
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, body::SMALL).await?;
     let accounts = caller.tenant.accounts();

@@ -35,6 +35,7 @@ pub(super) fn build(
             keys: credentials.keys.clone(),
             active_key: credentials.active_key.clone(),
             admin_key_sha256: Some(credentials.admin_key_sha256.clone()),
+            issuers: tenant.auth.issuers.clone(),
         },
         cache: tenant.cache.clone(),
         encryption: credentials.encryption.clone(),

@@ -34,7 +34,7 @@ fn full() -> Value {
             "evictionPolicy": "VolatileLru",
             "config": { "hz": "20", "notify-keyspace-events": "" },
         },
-        "auth": { "signUp": "Open", "accessTokenTtl": "5m", "refreshTokenTtl": "1h" },
+        "auth": { "signUp": "Open", "accessTokenTtl": "5m", "refreshTokenTtl": "1h", "issuers": [{ "issuer": "https://login.example.com/realms/shop", "audiences": ["shop"] }] },
         "worker": { "replicas": 2, "concurrency": 4, "image": "registry.test/own-worker:1", "schedules": [{ "name": "nightly", "cron": "0 3 * * *", "kind": "kv.export", "payload": { "prefix": "a" } }] },
         "autoscaling": { "workers": { "profile": "Cache", "maxReplicas": 5, "cpuUtilization": 50 } },
         "network": {
