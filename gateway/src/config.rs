@@ -67,6 +67,9 @@ pub struct Arguments {
     /// what a balancer in front keeps connections, or it sends requests into closed ones.
     #[arg(long, env = "KEYSTEAD_IDLE_TIMEOUT", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub idle_timeout: u64,
+    /// Seconds after which the connections to a Redis are closed that nobody has asked for anything; up to twice as many.
+    #[arg(long, env = "KEYSTEAD_REDIS_IDLE_TIMEOUT", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub redis_idle_timeout: u64,
     /// Seconds that requests under way get when the process is asked to end.
     #[arg(long, env = "KEYSTEAD_SHUTDOWN_GRACE", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub shutdown_grace: u64,

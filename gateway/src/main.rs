@@ -92,6 +92,9 @@ async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), Str
     if let Some(namespace) = arguments.routes_namespace.clone().filter(|_| makes_tenants) {
         tokio::spawn(sign_up::follow(namespace, gateway.clone()));
     }
+    let idle_redis = Duration::from_secs(arguments.redis_idle_timeout);
+    let of_idle_redis = gateway.clone();
+    tokio::spawn(async move { of_idle_redis.table.close_idle(idle_redis).await });
     let routes = tokio::spawn(follow(arguments.source(), gateway.clone()));
     let grace = Duration::from_secs(arguments.shutdown_grace);
     let api = tokio::spawn(server::serve(

@@ -3,26 +3,18 @@
 
 mod client;
 
-use std::{
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
-use client::{Answer, Client, code, eventually, owned, start, start_with};
+use client::{Answer, Client, code, eventually, start, start_with};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use keystead_route::SigningKey;
 use keystead_tests::{
-    gateway::{ED25519, Gateway, HS256, route},
+    gateway::{ED25519, HS256, route},
     redis::Server,
-};
-use proptest::{
-    collection,
-    prelude::*,
-    test_runner::{Config, TestRunner},
 };
 use serde_json::{Value, json};
 
@@ -290,168 +282,4 @@ fn registrations_are_refused_with_what_to_do() {
         "no tenant is named: send the field `tenant` or use /t/<tenant>/api/v1; this installation makes no new tenants",
     );
     assert_eq!(code(&register(json!({"is_admin": true}))), (422, "invalid".into()));
-}
-
-#[test]
-fn a_tenant_that_exceeds_its_rate_is_told_so_and_no_other_is() {
-    let (redis, other) = (Server::start(), Server::start());
-    let mut limited = route("acme", &redis.address());
-    limited.limits.requests_per_second = Some(1);
-    limited.limits.burst = Some(5);
-    let gateway = start_with(&[limited.clone(), route("beta", &other.address())]);
-    let client = Client::registered(&gateway, "acme");
-    let mut left = Vec::new();
-    let refused = loop {
-        let answer = client.get("/api/v1/kv/k");
-        assert_eq!(answer.header("ratelimit-policy"), "\"tenant\";q=5;w=5");
-        if answer.status == 429 {
-            break answer;
-        }
-        assert_eq!(answer.status, 404);
-        left.push(answer.header("ratelimit"));
-        assert!(left.len() < 20, "the limit does not hold: {left:?}");
-    };
-    assert!(left[0].starts_with("\"tenant\";r=3;t="), "registering was the first of five: {left:?}");
-    assert_eq!(code(&refused), (429, "rate_limited".into()));
-    assert_eq!(
-        (refused.header("retry-after"), refused.header("ratelimit")),
-        ("1".into(), "\"tenant\";r=0;t=5".into())
-    );
-    let beta = Client::registered(&gateway, "beta");
-    for _ in 0..10 {
-        let answer = beta.get("/api/v1/kv/k");
-        assert_eq!((answer.status, answer.header("ratelimit")), (404, String::new()));
-    }
-    eventually(|| (client.get("/api/v1/kv/k").status == 404).then_some(()));
-
-    // A higher rate holds at once, for tokens that were issued before.
-    limited.limits.requests_per_second = Some(100_000);
-    limited.limits.burst = None;
-    gateway.set_route(&limited);
-    eventually(|| {
-        (client.get("/api/v1/kv/k").header("ratelimit-policy") == "\"tenant\";q=100000;w=1").then_some(())
-    });
-    assert_eq!(client.get("/api/v1/kv/k").status, 404);
-}
-
-#[test]
-fn passwords_cannot_be_tried_without_end() {
-    let (_redis, gateway) = start(&["acme", "beta"]);
-    Client::registered(&gateway, "acme");
-    Client::registered(&gateway, "beta");
-    let nobody = Client::anonymous(&gateway);
-    let login = |tenant: &str, username: &str, password: &str| {
-        let body = json!({"tenant": tenant, "username": username, "password": password});
-        nobody.post("/api/v1/auth/login", &body)
-    };
-    // A name that nobody has is treated alike.
-    for username in ["ada", "ghost"] {
-        for _ in 0..10 {
-            assert_eq!(code(&login("acme", username, "Wrong-horse-7")), (401, "wrong_credentials".into()));
-        }
-        let refused = login("acme", username, "Wrong-horse-7");
-        assert_eq!(code(&refused), (429, "too_many_attempts".into()), "{username}");
-        assert!(matches!(refused.header("retry-after").as_str(), "1" | "2"), "{refused:?}");
-    }
-    // Also the right one has to wait now, and then it is taken and the count begins anew.
-    let token = eventually(|| {
-        let answer = login("acme", "ada", "Correct-horse-7");
-        (answer.status == 200).then_some(answer)
-    });
-    assert_eq!(token.header("cache-control"), "no-store");
-    assert_eq!(login("acme", "ada", "Wrong-horse-7").status, 401);
-    assert_eq!(login("beta", "ada", "Correct-horse-7").status, 200, "another tenant's user of that name");
-}
-
-#[test]
-fn many_names_cannot_be_tried_from_one_address() {
-    let redis = Server::start();
-    let binary = Path::new(env!("CARGO_BIN_EXE_keystead-gateway"));
-    let arguments = ["--failures-per-address", "5", "--trusted-proxies", "127.0.0.0/8"];
-    let gateway = Gateway::start_with(binary, &[route("acme", &redis.address())], &arguments);
-    let client = Client::anonymous(&gateway);
-    let _ = Client::registered(&gateway, "acme");
-    let log_in = |name: &str, password: &str, from: &str| {
-        let body = json!({"tenant": "acme", "username": name, "password": password}).to_string();
-        let headers = [("Content-Type", "application/json"), ("X-Forwarded-For", from)];
-        client.raw("POST", "/api/v1/auth/login", &headers, body.as_bytes())
-    };
-    for number in 0..5 {
-        let answer = log_in(&format!("name-{number}"), "Wrong-horse-7", "198.51.100.1");
-        assert_eq!(code(&answer), (401, "wrong_credentials".into()));
-    }
-    let refused = log_in("ada", "Correct-horse-7", "198.51.100.1");
-    assert_eq!(code(&refused), (429, "too_many_attempts".into()));
-    assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| (1..=300).contains(&seconds)));
-    // What the client puts in front says nothing.
-    assert_eq!(log_in("ada", "Correct-horse-7", "203.0.113.9, 198.51.100.1").status, 429);
-    assert_eq!(log_in("ada", "Correct-horse-7", "203.0.113.9").status, 200, "from elsewhere");
-}
-
-#[test]
-fn nothing_from_the_network_makes_a_500() {
-    let redis = Server::start();
-    let mut route = route("acme", &redis.address());
-    let admin = owned(&mut route);
-    let gateway = start_with(&[route]);
-    let (admin, nobody) = (Client::with_api_key(&gateway, &admin), Client::anonymous(&gateway));
-    let path = prop_oneof![
-        "/api/v1/kv/[!-~&&[^#?]]{0,40}",
-        "/api/v1/kv\\?(page|page_size|cursor|limit|prefix|tag_filter|values)=[!-~&&[^#]]{0,20}",
-        "/api/v1/kv/(batch|k/incr|k/ttl|k)",
-        "/api/v1/auth/(register|login|refresh|logout|me|api-keys|api-keys/[!-~&&[^#?]]{0,20}(/rotate)?)",
-        "/api/v1/jobs(/[!-~&&[^#?]]{0,40}(/retry|/result)?)?",
-        "/api/v1/(diag|peers|watch\\?[a-o][!-~&&[^#]]{0,20})",
-        "/t/[!-~&&[^#?]]{0,20}/api/v1/kv/(%[0-9A-F]{2}){1,8}",
-        "/[!-~&&[^#?]]{0,40}",
-    ];
-    let method =
-        prop_oneof![Just("GET"), Just("PUT"), Just("POST"), Just("DELETE"), Just("PATCH"), Just("BREW")];
-    let content_type = prop_oneof![
-        Just("application/json".to_owned()),
-        Just("application/merge-patch+json".to_owned()),
-        "[ -~]{1,30}"
-    ];
-    let condition = "[ -~]{0,30}";
-    let body = prop_oneof![
-        collection::vec(any::<u8>(), 0..200),
-        "\\{\"items\":\\[\\{\"(key|op|value)\":[\\[\\]{}\"0-9a-z:,.-]{0,20}\\}\\]\\}"
-            .prop_map(String::into_bytes),
-        "\\{\"(key|value|ttl|tags|by|name|scopes|kind|username)\":[\\[\\]{}\"0-9a-z:,.-]{0,30}\\}"
-            .prop_map(String::into_bytes),
-        Just(br#"{"key":"k","value":1}"#.to_vec()),
-    ];
-    let credential = prop_oneof![
-        3 => Just(None),
-        1 => ("X-API-Key|Authorization", "(Bearer )?(ks_acme_[a-z0-9]{0,20}_[0-9a-f]{60,66}|[!-~]{1,60})").prop_map(Some),
-    ];
-    let mut runner = TestRunner::new(Config { cases: 2000, ..Config::default() });
-    runner
-        .run(
-            &(method, path, content_type, condition, body, credential),
-            |(method, path, content_type, condition, body, credential)| {
-                // A path that no client library would send is not this test's business.
-                if path.parse::<ureq::http::Uri>().is_err() {
-                    return Ok(());
-                }
-                let condition = condition.trim();
-                let mut headers = vec![("Content-Type", content_type.trim())];
-                headers
-                    .extend(["If-Match", "Idempotency-Key", "Last-Event-ID"].map(|name| (name, condition)));
-                let client = match &credential {
-                    None => &admin,
-                    Some((name, value)) => {
-                        headers.push((name, value));
-                        &nobody
-                    }
-                };
-                let answer = client.raw(method, &path, &headers, &body);
-                prop_assert!(answer.status < 500, "{} {} -> {:?}", method, path, answer);
-                if answer.status >= 400 {
-                    code(&answer);
-                }
-                Ok(())
-            },
-        )
-        .unwrap();
 }

@@ -77,7 +77,7 @@ impl Caches {
         self.feed_changed.notify_waiters();
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.as_ref().is_none_or(Tracked::is_empty) && self.api_keys.is_empty()
     }
 

@@ -158,6 +158,12 @@ impl Connection {
         Caches::watch(&self.caches, &self.lanes);
     }
 
+    /// Closes what no command was sent over since the last call, unless something is kept of it in this process; says whether
+    /// anything was open. The next command opens it again.
+    pub fn close_idle(&self) -> bool {
+        self.caches.is_empty() && self.lanes.close_idle()
+    }
+
     /// What it was opened with.
     pub fn options(&self) -> &ConnectOptions {
         &self.options

@@ -151,7 +151,7 @@ async fn values_are_written_anew_with_another_key_and_only_their_form_changes() 
         write(store, &format!("key-{key:03}"), &format!("{SECRET}-{key}")).await;
     }
     let new = store(&server, &[1, 2]);
-    let before = new.scan(Filter::default(), Select::After(""), 1000, u64::MAX).await.unwrap().items;
+    let before = new.scan(Filter::default(), "", 1000, u64::MAX).await.unwrap().items;
     assert!(!new.is_resealed().await.unwrap());
     let first = new.reseal("", 100).await.unwrap();
     assert_eq!((first.seen, first.changed, first.next_after.as_deref()), (100, 100, Some("key-099")));
@@ -162,7 +162,7 @@ async fn values_are_written_anew_with_another_key_and_only_their_form_changes() 
     assert!(new.is_resealed().await.unwrap() && !old.is_resealed().await.unwrap());
 
     let only_new = store(&server, &[2]);
-    let after = only_new.scan(Filter::default(), Select::After(""), 1000, u64::MAX).await.unwrap().items;
+    let after = only_new.scan(Filter::default(), "", 1000, u64::MAX).await.unwrap().items;
     assert_eq!(before, after, "values, versions, times and tags are as they were");
     assert_eq!(readable(&server, SECRET), "");
     assert!(server.cli(&["PTTL", "kv:{0}:e:key-000"]).trim().parse::<i64>().unwrap() > 500_000);
@@ -171,7 +171,7 @@ async fn values_are_written_anew_with_another_key_and_only_their_form_changes() 
     assert_eq!(off.reseal("", 1000).await.unwrap().changed, 300);
     off.set_resealed().await.unwrap();
     assert!(plain.is_resealed().await.unwrap());
-    assert_eq!(plain.scan(Filter::default(), Select::After(""), 1000, u64::MAX).await.unwrap().items, before);
+    assert_eq!(plain.scan(Filter::default(), "", 1000, u64::MAX).await.unwrap().items, before);
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn what_others_write_while_values_are_written_anew_stays() {
         new.reseal("", 100).await.unwrap();
     }
     writer.await.unwrap();
-    for (_, entry) in new.scan(Filter::default(), Select::After(""), 100, u64::MAX).await.unwrap().items {
+    for (_, entry) in new.scan(Filter::default(), "", 100, u64::MAX).await.unwrap().items {
         assert_eq!((&entry.value[..], entry.metadata.version), (&b"50"[..], 51));
     }
 }

@@ -12,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -74,6 +75,18 @@ impl Table {
 
     pub(crate) fn len(&self) -> usize {
         self.tenants.load().len()
+    }
+
+    /// Closes, for ever, connections to Redis that nobody has used for so long.
+    pub async fn close_idle(&self, after: Duration) {
+        loop {
+            tokio::time::sleep(after).await;
+            let tenants = self.tenants.load_full();
+            let closed = tenants.values().filter(|tenant| tenant.connection().close_idle()).count();
+            if closed > 0 {
+                tracing::debug!(closed, "idle connections to Redis are closed");
+            }
+        }
     }
 
     /// Takes these routes for all that there are. A tenant that did not change stays as it is; one whose Redis did not

@@ -29,7 +29,7 @@ use crate::{
 /// Most requests of one tenant under way at once in one gateway: beyond that they are answered 503 at once, so that a
 /// slow Redis holds up neither memory nor other tenants.
 const MAX_IN_FLIGHT: usize = 1024;
-/// Most clients of one tenant that watch its changes through one gateway.
+/// Most clients of one tenant that watch its changes, or stream its entries, through one gateway.
 const MAX_WATCHERS: usize = 100;
 /// For how long values are still written with the key before after a change of keys: all gateways learn of it well within.
 const KEY_CHANGE_OVER: Duration = Duration::from_secs(5);
@@ -216,11 +216,12 @@ impl Tenant {
         Ok(slot)
     }
 
-    /// Counts a client in that watches the change feed, or refuses it.
+    /// Counts a client in whose answer may take long, or refuses it.
     pub(crate) fn watch(&self) -> Result<Slot, Problem> {
         let (slot, watching) = Slot::take(&self.watchers);
         if watching >= MAX_WATCHERS {
-            let detail = format!("{MAX_WATCHERS} clients of this tenant watch already: retry later");
+            let detail =
+                format!("{MAX_WATCHERS} clients of this tenant watch or stream already: retry later");
             return Err(Problem::new(Code::TooBusy, detail));
         }
         Ok(slot)

@@ -16,10 +16,19 @@ pub enum Operation {
     Delete { key: String },
 }
 
+/// Bytes of entries that one batch reads at most, which its reads share.
+const ROOM: usize = 32 * 1024 * 1024;
+/// What each may have in any case.
+const LEAST_ROOM: usize = 32 * 1024;
+
 /// What one of a batch came to.
 #[derive(Clone, Debug)]
 pub enum Done {
     Got(Option<Entry>),
+    /// The entry has more bytes than a batch of so many reads has room for.
+    TooLarge {
+        room: usize,
+    },
     Put(Written),
     /// Whether the key was there.
     Deleted(bool),
@@ -32,12 +41,16 @@ impl Store {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
+        let gets = operations.iter().filter(|operation| matches!(operation, Operation::Get { .. })).count();
+        let room = (ROOM / gets.max(1)).max(LEAST_ROOM);
         let (mut pipeline, mut scripts) = (redis::pipe(), Vec::new());
         let mut effect = Effect::Read;
         for operation in operations {
             let call = match operation {
                 Operation::Get { key } => {
-                    pipeline.add_command(cmd("GET").arg(entry(key)).clone());
+                    // One byte more shows that there is more.
+                    let read = cmd("GETRANGE").arg(entry(key)).arg(0).arg(room).clone();
+                    pipeline.add_command(read);
                     continue;
                 }
                 Operation::Put { key, put } => self.put_call(key, put, &Condition::Any)?,
@@ -53,15 +66,23 @@ impl Store {
                 self.changed(key);
             }
         }
-        Ok(operations.iter().zip(answers?).map(|(operation, answer)| self.done(operation, answer?)).collect())
+        Ok(operations
+            .iter()
+            .zip(answers?)
+            .map(|(operation, answer)| self.done(operation, answer?, room))
+            .collect())
     }
 
-    fn done(&self, operation: &Operation, answer: Value) -> Result<Done, Error> {
+    fn done(&self, operation: &Operation, answer: Value, room: usize) -> Result<Done, Error> {
         match operation {
             Operation::Get { key } => {
-                let bytes = Option::<Vec<u8>>::from_redis_value(answer)
+                let bytes = Vec::<u8>::from_redis_value(answer)
                     .map_err(|_| Error::Refused("an answer of an unexpected type".into()))?;
-                Ok(Done::Got(bytes.map(|bytes| self.decode(key, bytes)).transpose()?))
+                match bytes.len() {
+                    0 => Ok(Done::Got(None)),
+                    length if length > room => Ok(Done::TooLarge { room }),
+                    _ => Ok(Done::Got(Some(self.decode(key, bytes)?))),
+                }
             }
             Operation::Put { .. } => match written(answer)? {
                 Outcome::Done(written) => Ok(Done::Put(written)),

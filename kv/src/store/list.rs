@@ -25,6 +25,14 @@ pub struct Filter<'a> {
     pub tags: &'a [(String, String)],
 }
 
+/// What of a list is given: entries at most and their bytes, and whether `total` is counted where that costs something.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) limit: u64,
+    pub(super) max_bytes: u64,
+    pub(super) is_counted: bool,
+}
+
 impl<'a> Filter<'a> {
     pub fn with_prefix(prefix: &'a str) -> Self {
         Self { prefix, tags: &[] }
@@ -75,7 +83,14 @@ impl Store {
     ) -> Result<Listing<Metadata>, Error> {
         self.sweep(20_000).await?;
         let decode = |_: &str, bytes: Vec<u8>| Ok(decode_head(&bytes)?.0);
-        self.stretches(filter, select, (limit, u64::MAX), "head", decode).await
+        self.stretches(
+            filter,
+            select,
+            Bounds { limit, max_bytes: u64::MAX, is_counted: true },
+            "head",
+            decode,
+        )
+        .await
     }
 
     /// As [`Self::list`], with the values: fewer than the limit where they hold `max_bytes`.
@@ -87,33 +102,54 @@ impl Store {
         max_bytes: u64,
     ) -> Result<Listing<Entry>, Error> {
         self.sweep(20_000).await?;
-        self.scan(filter, select, limit, max_bytes).await
+        self.entries(filter, select, Bounds { limit, max_bytes, is_counted: true }).await
     }
 
-    /// Entries, in byte order; without a sweep. Fewer than the limit where they hold `max_bytes`.
+    /// As [`Self::list`], for one who goes through all of them: without a sweep, and with tags without `total`.
+    pub async fn scan_keys(
+        &self,
+        filter: Filter<'_>,
+        after: &str,
+        limit: u64,
+    ) -> Result<Listing<Metadata>, Error> {
+        let decode = |_: &str, bytes: Vec<u8>| Ok(decode_head(&bytes)?.0);
+        let bounds = Bounds { limit, max_bytes: u64::MAX, is_counted: false };
+        self.stretches(filter, Select::After(after), bounds, "head", decode).await
+    }
+
+    /// As [`Self::scan_keys`], with the values: fewer than the limit where they hold `max_bytes`.
     pub async fn scan(
         &self,
         filter: Filter<'_>,
-        select: Select<'_>,
+        after: &str,
         limit: u64,
         max_bytes: u64,
     ) -> Result<Listing<Entry>, Error> {
+        self.entries(filter, Select::After(after), Bounds { limit, max_bytes, is_counted: false }).await
+    }
+
+    async fn entries(
+        &self,
+        filter: Filter<'_>,
+        select: Select<'_>,
+        bounds: Bounds,
+    ) -> Result<Listing<Entry>, Error> {
         let decode = |key: &str, bytes: Vec<u8>| Ok(self.decode(key, bytes)?);
-        self.stretches(filter, select, (limit, max_bytes), "value", decode).await
+        self.stretches(filter, select, bounds, "value", decode).await
     }
 
     pub(super) async fn stretches<T>(
         &self,
         filter: Filter<'_>,
         select: Select<'_>,
-        limits: (u64, u64),
+        bounds: Bounds,
         what: &str,
         decode: impl Fn(&str, Vec<u8>) -> Result<T, Error>,
     ) -> Result<Listing<T>, Error> {
         if filter.tags.is_empty() {
-            self.untagged(filter.prefix, select, limits, what, decode).await
+            self.untagged(filter.prefix, select, bounds, what, decode).await
         } else {
-            self.tagged(filter, select, limits, what, decode).await
+            self.tagged(filter, select, bounds, what, decode).await
         }
     }
 
@@ -121,7 +157,7 @@ impl Store {
         &self,
         prefix: &str,
         select: Select<'_>,
-        (limit, max_bytes): (u64, u64),
+        Bounds { limit, max_bytes, .. }: Bounds,
         what: &str,
         decode: impl Fn(&str, Vec<u8>) -> Result<T, Error>,
     ) -> Result<Listing<T>, Error> {
@@ -157,7 +193,7 @@ impl Store {
         &self,
         filter: Filter<'_>,
         select: Select<'_>,
-        (limit, max_bytes): (u64, u64),
+        Bounds { limit, max_bytes, is_counted }: Bounds,
         what: &str,
         decode: impl Fn(&str, Vec<u8>) -> Result<T, Error>,
     ) -> Result<Listing<T>, Error> {
@@ -183,7 +219,7 @@ impl Store {
         };
         // All are counted, and on the way the place is found where the list begins.
         let mut at = String::new();
-        loop {
+        while is_counted || skip > 0 {
             let wanted = if skip > 0 { skip } else { ALL };
             let (_, last, found) = part(&at, wanted, "count").await?;
             listing.total += found;

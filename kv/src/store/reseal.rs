@@ -3,7 +3,7 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use redis::cmd;
 
-use super::{ENTRY, Filter, Select, Store, entry};
+use super::{ENTRY, Filter, Select, Store, entry, list::Bounds};
 use crate::{
     connection::Call,
     entry::{HEADER, SEALED, decode_head, sealed_with},
@@ -51,7 +51,8 @@ impl Store {
         let target = self.keyring.as_ref().and_then(Keyring::target);
         let is_other = |_: &str, head: Vec<u8>| Ok(sealed_with(&head)? != target);
         let select = Select::After(after);
-        let listing = self.stretches(Filter::default(), select, (limit, u64::MAX), "head", is_other).await?;
+        let bounds = Bounds { limit, max_bytes: u64::MAX, is_counted: false };
+        let listing = self.stretches(Filter::default(), select, bounds, "head", is_other).await?;
         let seen = listing.items.len() as u64;
         let others = listing.items.into_iter().filter(|(_, is_other)| *is_other);
         let changed = stream::iter(others)

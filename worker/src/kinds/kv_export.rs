@@ -2,7 +2,7 @@
 //!
 //! It is no snapshot: a key that is written meanwhile is in it before or after that write.
 
-use keystead_kv::{Filter, Select, Store, json::entry_json, queue::kinds::Export};
+use keystead_kv::{Filter, Store, json::entry_json, queue::kinds::Export};
 use serde_json::json;
 
 use super::{Failure, Output};
@@ -12,8 +12,7 @@ pub(super) async fn run(export: &Export, store: &Store, max_bytes: usize) -> Res
     let mut entries = 0_u64;
     let mut after = String::new();
     loop {
-        let part =
-            store.scan(Filter::with_prefix(&export.prefix), Select::After(&after), 200, u64::MAX).await?;
+        let part = store.scan(Filter::with_prefix(&export.prefix), &after, 200, u64::MAX).await?;
         for (key, entry) in &part.items {
             bytes.extend_from_slice(entry_json(key, entry).as_bytes());
             bytes.push(b'\n');

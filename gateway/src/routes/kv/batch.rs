@@ -189,6 +189,11 @@ fn push_result(json: &mut String, op: Kind, key: &str, result: Result<(Operation
             None
         }
         Ok((_, Done::Got(None) | Done::Deleted(false))) => Some(not_found()),
+        Ok((_, Done::TooLarge { room })) => {
+            let detail =
+                format!("a batch of so many reads has room for {room} bytes each: read the key by itself");
+            Some(Problem::new(Code::TooLarge, detail))
+        }
         Ok((_, Done::Put(_))) => Some(Problem::new(Code::Internal, "a result of another operation")),
         Err(problem) => Some(problem),
     };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::{
     Json,
     extract::RawQuery,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -15,7 +15,10 @@ use keystead_kv::{
 };
 use serde_json::json;
 
-use super::counted;
+use super::{
+    counted,
+    stream::{NDJSON, stream},
+};
 use crate::{
     auth::{Caller, Scope},
     problem::{Code, Problem},
@@ -33,14 +36,14 @@ const MAX_VALUES: u64 = 8 * 1024 * 1024;
 
 /// What a list's query asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Parameters {
+pub(super) struct Parameters {
     /// From 1.
     page: Option<u64>,
     size: Option<u64>,
-    after: Option<String>,
-    prefix: String,
-    tags: Vec<(String, String)>,
-    values: bool,
+    pub(super) after: Option<String>,
+    pub(super) prefix: String,
+    pub(super) tags: Vec<(String, String)>,
+    pub(super) values: bool,
 }
 
 impl Parameters {
@@ -104,6 +107,7 @@ impl Parameters {
         ("prefix" = Option<String>, Query, description = "What the keys begin with"),
         ("tag_filter" = Option<Vec<String>>, Query, description = "`name:value`, up to 8 times; all must hold"),
         ("values" = Option<bool>, Query, description = "With their values; by `cursor` only"),
+        ("Accept" = Option<String>, Header, description = "`application/x-ndjson`: all of them, a line each, in one answer of any length"),
     ),
     responses(
         (status = 200, description = "A part of them", body = crate::routes::schemas::List),
@@ -111,10 +115,21 @@ impl Parameters {
     ),
     security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
 )]
-pub(crate) async fn list(caller: Caller, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    caller: Caller,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
     let parameters = Parameters::of(query.as_deref().unwrap_or(""))?;
     caller.principal.may_use(&parameters.prefix)?;
+    if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == NDJSON) {
+        if parameters.page.is_some() || parameters.size.is_some() {
+            let detail = "an answer in lines has no pages: leave `page`, `page_size` and `limit` out";
+            return Err(Problem::new(Code::Invalid, detail));
+        }
+        return stream(caller, parameters).await;
+    }
     let size = parameters.size.unwrap_or(DEFAULT_PAGE_SIZE);
     let by_page = parameters.after.is_none() && !parameters.values;
     let page = parameters.page.unwrap_or(1);

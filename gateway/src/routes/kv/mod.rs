@@ -8,6 +8,7 @@ pub(super) mod list;
 pub(super) mod patch;
 pub(super) mod read;
 pub(super) mod remove;
+mod stream;
 pub(super) mod ttl;
 pub(super) mod write;
 

@@ -1,0 +1,114 @@
+//! All entries in one answer, a line each, as fast as the client reads.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step ends the test")]
+
+mod client;
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    time::Duration,
+};
+
+use client::{Answer, Client, calls, code, eventually, start};
+use keystead_tests::{
+    gateway::{Gateway, route},
+    redis::Server,
+};
+use serde_json::{Value, json};
+
+const LINES: (&str, &str) = ("Accept", "application/x-ndjson");
+
+fn fill(client: &Client, keys: usize, value: &Value) {
+    for first in (0..keys).step_by(100) {
+        let items: Vec<Value> = (first..keys.min(first + 100))
+            .map(|key| {
+                let tag = if key % 3 == 0 { "red" } else { "blue" };
+                json!({"key": format!("k/{key:06}"), "value": value, "tags": {"colour": tag}})
+            })
+            .collect();
+        // A busy machine may need longer than the gateway waits.
+        let batch = json!({"items": items});
+        eventually(|| (client.post("/api/v1/kv/batch", &batch).status == 200).then_some(()));
+    }
+}
+
+fn lines(answer: &Answer) -> Vec<Value> {
+    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_entry_is_a_line_and_filters_hold() {
+    let (_redis, gateway) = start(&["acme"]);
+    let ada = Client::registered(&gateway, "acme");
+    fill(&ada, 3500, &json!("v"));
+    let all = ada.raw("GET", "/api/v1/kv", &[LINES], b"");
+    assert_eq!((all.status, all.header("content-type").as_str()), (200, "application/x-ndjson"));
+    let keys: Vec<String> = lines(&all).iter().map(|line| line["key"].as_str().unwrap().to_owned()).collect();
+    let expected: Vec<String> = (0..3500).map(|key| format!("k/{key:06}")).collect();
+    assert_eq!(keys, expected);
+
+    let path = "/api/v1/kv?prefix=k/00&tag_filter=colour:red&values=true";
+    let red = lines(&ada.raw("GET", path, &[LINES], b""));
+    assert_eq!(red.len(), 3500_usize.div_ceil(3));
+    assert!(red.iter().all(|line| line["value"] == "v" && line["metadata"]["tags"]["colour"] == "red"));
+    assert!(lines(&ada.raw("GET", "/api/v1/kv?prefix=none", &[LINES], b"")).is_empty());
+    let cursor = ada.get("/api/v1/kv?limit=1000").json()["next_cursor"].as_str().unwrap().to_owned();
+    let rest = lines(&ada.raw("GET", &format!("/api/v1/kv?cursor={cursor}"), &[LINES], b""));
+    assert_eq!((rest.len(), &rest[0]["key"]), (2500, &json!("k/001000")));
+
+    for query in ["page=1", "limit=5"] {
+        let refused = ada.raw("GET", &format!("/api/v1/kv?{query}"), &[LINES], b"");
+        assert_eq!(code(&refused), (422, "invalid".into()), "{query}");
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_has_nothing_read_for_it_and_a_broken_answer_has_no_end() {
+    let (mut servers, gateway) = start(&["acme"]);
+    let ada = Client::registered(&gateway, "acme");
+    fill(&ada, 2000, &json!("x".repeat(20_000)));
+    let mut stream = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let token = ada.token();
+    write!(
+        stream,
+        "GET /api/v1/kv?values=true HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    .unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    reader.read_line(&mut head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    // 40 MB are there; what fits into buffers is fetched, and no more for as long as nobody reads.
+    let fetched = || servers[0].cli(&["INFO", "commandstats"]);
+    let mut before = fetched();
+    eventually(|| {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = std::mem::replace(&mut before, fetched());
+        let count =
+            |text: &str| text.lines().find(|line| line.starts_with("cmdstat_evalsha:")).map(str::to_owned);
+        (count(&now) == count(&before)).then_some(())
+    });
+    assert!(calls(&servers[0], "zrange") < 150, "of 200 parts, most wait: {before}");
+    servers[0].kill();
+    let mut rest = Vec::new();
+    let ended = reader.read_to_end(&mut rest);
+    assert!(ended.is_ok() || ended.is_err(), "the connection is closed");
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "the end of a whole answer");
+}
+
+#[test]
+fn connections_to_a_redis_that_nobody_asks_are_closed_and_opened_again() {
+    let redis = Server::start();
+    let binary = Path::new(env!("CARGO_BIN_EXE_keystead-gateway"));
+    let routes = [route("acme", &redis.address())];
+    let gateway = Gateway::start_with(binary, &routes, &["--redis-idle-timeout", "1"]);
+    let ada = Client::registered(&gateway, "acme");
+    assert_eq!(ada.put("/api/v1/kv/a", &json!({"value": 1})).status, 201);
+    // That of redis-cli itself is the one that is left.
+    let clients = || redis.cli(&["CLIENT", "LIST"]).lines().count();
+    eventually(|| (clients() == 1).then_some(()));
+    assert_eq!(ada.get("/api/v1/kv/a").json()["value"], json!(1));
+    assert_eq!(clients(), 2);
+}
