@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use client::{Client, calls, eventually, start_with, two_gateways};
+use client::{Client, calls, code, eventually, start_with, two_gateways};
 use keystead_route::{Cache, Route};
 use keystead_tests::{
     gateway::{Gateway, route},
@@ -40,6 +40,24 @@ fn value(client: &Client, path: &str) -> Value {
 /// How often Redis was asked for an entry.
 fn gets(redis: &Server) -> u64 {
     calls(redis, "get")
+}
+
+#[test]
+fn a_read_that_asks_for_the_primary_is_not_answered_from_memory() {
+    let (redis, _gateways, [ada, _]) = cached();
+    assert_eq!(ada.put("/api/v1/kv/a", &json!({"value": 1})).status, 201);
+    for _ in 0..3 {
+        assert_eq!(value(&ada, "/api/v1/kv/a"), json!(1));
+    }
+    let before = calls(&redis, "get");
+    assert_eq!(value(&ada, "/api/v1/kv/a?consistency=replica"), json!(1));
+    assert_eq!(calls(&redis, "get"), before, "kept");
+    assert_eq!(value(&ada, "/api/v1/kv/a?consistency=primary"), json!(1));
+    assert_eq!(calls(&redis, "get"), before + 1);
+    for query in ["consistency=any", "ttl=1"] {
+        let refused = ada.get(&format!("/api/v1/kv/a?{query}"));
+        assert_eq!(code(&refused), (422, "invalid".into()), "{query}");
+    }
 }
 
 #[test]

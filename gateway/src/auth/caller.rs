@@ -1,6 +1,6 @@
 //! The caller of a request, taken from its head before the body is read.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
@@ -17,8 +17,9 @@ use crate::{
     tenants::Tenant,
 };
 
-/// How long a request waits that is refused for its rate, counted as under way meanwhile.
-const REFUSED_AFTER: Duration = Duration::from_millis(50);
+/// How many milliseconds a request waits that is refused for its rate, counted as under way meanwhile. Not all equally long:
+/// who was refused together would come back together, and crowd out others for that moment.
+const REFUSED_AFTER: RangeInclusive<u64> = 25..=75;
 const BEARER: &[u8] = b"Bearer ";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -65,7 +66,7 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         let counted = key_rate.map_or(Ok(()), |rate| rate.count(&parts.extensions, detail));
         if let Err(problem) = counted.and_then(|()| tenant.count(&parts.extensions)) {
             // Who asks again at once would be told so tens of thousands of times a second, at the cost of everybody.
-            tokio::time::sleep(REFUSED_AFTER).await;
+            tokio::time::sleep(Duration::from_millis(rand::random_range(REFUSED_AFTER))).await;
             return Err(problem);
         }
         Ok(Self { tenant, principal, _in_flight: in_flight })

@@ -31,10 +31,7 @@ impl Store {
     /// Reads an entry. With a cache, another process' write is seen as soon as Redis has told of it; one of this process
     /// at once.
     pub async fn read(&self, key: &str) -> Result<Read, Error> {
-        let Some(cache) = &self.connection.caches().entries else {
-            let entry = self.get(key).await?.map(Arc::new);
-            return Ok(Read { entry, was_cached: None });
-        };
+        let Some(cache) = &self.connection.caches().entries else { return self.read_primary(key).await };
         let name = entry(key);
         let place = match cache.find(name.as_bytes()) {
             Found::Known(entry) if is_live(&entry) => {
@@ -54,6 +51,11 @@ impl Store {
             self.connection.watch_caches();
         }
         Ok(Read { entry, was_cached: Some(false) })
+    }
+
+    /// Reads an entry from the primary, whatever is kept here.
+    pub async fn read_primary(&self, key: &str) -> Result<Read, Error> {
+        Ok(Read { entry: self.get(key).await?.map(Arc::new), was_cached: None })
     }
 
     /// A write of ours has come back: what is kept of the key is old, whatever came of it.

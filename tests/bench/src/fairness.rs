@@ -118,7 +118,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let (unlucky, lucky, flooding, unbounded) =
         (tenant("unlucky")?, tenant("lucky")?, tenant("flooding")?, tenant("unbounded")?);
-    let load = Load { seconds: 3, connections: 32, keys: 1, value_bytes: 1024, folder: folder.path() };
+    let load = Load {
+        seconds: 3,
+        connections: 32,
+        keys: 1,
+        value_bytes: 1024,
+        folder: folder.path(),
+        redis: other_redis.pid(),
+    };
     let mut results: Vec<(&str, Vec<f64>)> = Vec::new();
     let mut note = |name: &'static str, value: f64| {
         eprintln!("{name}: {value:.3}");

@@ -17,6 +17,8 @@ pub(crate) struct Load<'a> {
     pub(crate) keys: u32,
     pub(crate) value_bytes: u32,
     pub(crate) folder: &'a Path,
+    /// Process id of the Redis behind all services.
+    pub(crate) redis: u32,
 }
 
 /// What one measurement gave.
@@ -32,6 +34,8 @@ pub(crate) struct Sample {
     pub(crate) p99_us: f64,
     /// CPU of the service per request, in microseconds: user, kernel.
     pub(crate) cpu_us: Option<(f64, f64)>,
+    /// CPU of Redis per request, in microseconds.
+    pub(crate) redis_us: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +55,7 @@ impl Load<'_> {
         let out = self.folder.join("wrk.json");
         std::fs::write(&script, SCRIPT)?;
         let before = cpu_microseconds(&service.pids)?;
+        let redis_before = cpu_microseconds(&[self.redis])?;
         let run = Command::new("wrk")
             .args(["-t1", "--latency"])
             .arg(format!("-c{}", self.connections))
@@ -71,6 +76,8 @@ impl Load<'_> {
             bail!("wrk failed: {}", String::from_utf8_lossy(&run.stderr));
         }
         let after = cpu_microseconds(&service.pids)?;
+        let redis_after = cpu_microseconds(&[self.redis])?;
+        let in_redis = redis_after.0 + redis_after.1 - redis_before.0 - redis_before.1;
         let summary: WrkSummary = serde_json::from_slice(&std::fs::read(&out)?).context("wrk's summary")?;
         let per_request = |used: u64| used as f64 / (summary.requests.max(1) as f64);
         Ok(Sample {
@@ -82,6 +89,7 @@ impl Load<'_> {
             p50_us: summary.p50_us,
             p99_us: summary.p99_us,
             cpu_us: Some((per_request(after.0 - before.0), per_request(after.1 - before.1))),
+            redis_us: Some(per_request(in_redis)),
         })
     }
 
@@ -113,6 +121,7 @@ impl Load<'_> {
             p50_us: number(4)? * 1000.0,
             p99_us: number(6)? * 1000.0,
             cpu_us: None,
+            redis_us: None,
         })
     }
 }
@@ -126,6 +135,9 @@ impl fmt::Display for Sample {
         )?;
         if let Some((user, kernel)) = self.cpu_us {
             write!(out, "  CPU {user:.1} + {kernel:.1} µs")?;
+        }
+        if let Some(redis) = self.redis_us {
+            write!(out, ", Redis {redis:.1} µs")?;
         }
         Ok(())
     }

@@ -88,6 +88,7 @@ fn gateway(arguments: &GatewayArguments) -> Result<()> {
         keys: arguments.keys,
         value_bytes: arguments.value_bytes,
         folder: stand.folder(),
+        redis: stand.redis_pid(),
     };
     let mut samples: Vec<Sample> = Vec::new();
     for repetition in 1..=arguments.repetitions {

@@ -21,6 +21,7 @@ struct Row {
     p50_us: f64,
     p99_us: f64,
     cpu_us: Option<(f64, f64)>,
+    redis_us: Option<f64>,
 }
 
 impl Report {
@@ -44,6 +45,10 @@ impl Report {
                         };
                         (part(|cpu| cpu.0), part(|cpu| cpu.1))
                     }),
+                    redis_us: of_kind()
+                        .next()
+                        .and_then(|s| s.redis_us)
+                        .map(|_| median(of_kind().filter_map(|s| s.redis_us))),
                 }
             })
             .collect();
@@ -97,6 +102,7 @@ impl Report {
                     "mix": row.mix, "service": row.service, "requests_per_second": row.per_second.round(),
                     "p50_us": row.p50_us, "p99_us": row.p99_us,
                     "cpu_user_us": row.cpu_us.map(|cpu| cpu.0), "cpu_kernel_us": row.cpu_us.map(|cpu| cpu.1),
+                    "redis_cpu_us": row.redis_us,
                 })
             })
             .collect();
@@ -122,8 +128,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             out,
-            "{:<12} {:<16} {:>11} {:>8} {:>8} {:>15} {:>7} {:>7}",
-            "mix", "service", "requests/s", "p50 µs", "p99 µs", "CPU user+kernel", "rate", "p99"
+            "{:<12} {:<16} {:>11} {:>8} {:>8} {:>15} {:>8} {:>7} {:>7}",
+            "mix", "service", "requests/s", "p50 µs", "p99 µs", "CPU user+kernel", "Redis", "rate", "p99"
         )?;
         for row in &self.rows {
             let cpu =
@@ -134,13 +140,14 @@ impl fmt::Display for Report {
             };
             writeln!(
                 out,
-                "{:<12} {:<16} {:>11.0} {:>8.0} {:>8.0} {:>15} {:>7} {:>7}",
+                "{:<12} {:<16} {:>11.0} {:>8.0} {:>8.0} {:>15} {:>8} {:>7} {:>7}",
                 row.mix,
                 row.service,
                 row.per_second,
                 row.p50_us,
                 row.p99_us,
                 cpu,
+                row.redis_us.map_or_else(String::new, |redis| format!("{redis:.1} µs")),
                 ratio(|row: &Row| row.per_second),
                 ratio(|row: &Row| row.p99_us),
             )?;
@@ -175,6 +182,7 @@ mod tests {
             p50_us: 1.0,
             p99_us: 2.0,
             cpu_us: Some((1.0, 1.0)),
+            redis_us: Some(1.0),
         }
     }
 

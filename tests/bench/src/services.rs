@@ -135,6 +135,10 @@ impl Stand {
         self.redis.port
     }
 
+    pub(crate) fn redis_pid(&self) -> u32 {
+        self.redis.pid()
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -1,7 +1,5 @@
 //! `GET /kv/{key}` and `HEAD`: the entry as JSON, or its bytes.
 
-use std::convert::Infallible;
-
 use axum::{
     body::Body,
     extract::FromRequestParts,
@@ -14,7 +12,7 @@ use super::{Keyed, counted, not_found};
 use crate::{
     auth::Scope,
     http_text::{Tags, etag, wants_bytes},
-    problem::Problem,
+    problem::{Code, Problem},
     telemetry::OperationKind,
 };
 
@@ -22,14 +20,47 @@ use crate::{
 pub(crate) struct Wanted {
     unless: Option<Tags>,
     bytes: bool,
+    from: From,
+}
+
+/// Where a read may be answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum From {
+    /// As the tenant has it: by its primary, or by this gateway's memory.
+    #[default]
+    Anywhere,
+    /// By nobody but the primary.
+    Primary,
+}
+
+impl From {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let invalid = |detail: String| Problem::new(Code::Invalid, detail);
+        let mut from = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            from = match (&*name, &*value) {
+                ("consistency", "primary") => Self::Primary,
+                // A tenant without replicas answers by its primary.
+                ("consistency", "replica") => Self::Anywhere,
+                ("consistency", _) => return Err(invalid("consistency: `primary` or `replica`".into())),
+                _ => {
+                    return Err(invalid(format!(
+                        "the query has no parameter {name:?}: consistency is known"
+                    )));
+                }
+            };
+        }
+        Ok(from)
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Wanted {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let headers = &parts.headers;
-        Ok(Self { unless: Tags::of(headers, &header::IF_NONE_MATCH), bytes: wants_bytes(headers) })
+        let from = parts.uri.query().map_or(Ok(From::default()), From::parse)?;
+        Ok(Self { unless: Tags::of(headers, &header::IF_NONE_MATCH), bytes: wants_bytes(headers), from })
     }
 }
 
@@ -42,6 +73,7 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
     params(
         ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
         ("If-None-Match" = Option<String>, Header, description = "An `ETag`, or `*`"),
+        ("consistency" = Option<String>, Query, description = "`primary`: by nobody but the primary; `replica`: by a replica, where there is one"),
     ),
     responses(
         (status = 200, description = "The entry, or its bytes with `Accept: application/octet-stream`", body = crate::routes::schemas::Entry),
@@ -52,7 +84,11 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
 )]
 pub(crate) async fn read(keyed: Keyed, wanted: Wanted) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
-    let read = keyed.caller.tenant.store().read(&keyed.key).await;
+    let store = keyed.caller.tenant.store();
+    let read = match wanted.from {
+        From::Anywhere => store.read(&keyed.key).await,
+        From::Primary => store.read_primary(&keyed.key).await,
+    };
     let read = counted(&keyed.caller, OperationKind::Get, read)?;
     if let Some(was_cached) = read.was_cached {
         keyed.caller.tenant.operations.count_cache(was_cached);
