@@ -203,7 +203,7 @@ fn every_pod_is_restricted_and_has_no_token_that_it_does_not_need() {
 }
 
 #[test]
-fn the_gateway_may_read_secrets_of_its_own_namespace_and_nothing_else() {
+fn the_gateway_may_read_its_own_secrets_and_do_what_sign_up_needs_and_nothing_else() {
     let tenant = Tenant::ready("guarded", &json!({}));
     let accounts =
         get_json(&["serviceaccounts", "-n", "keystead-system", "-l", "app.kubernetes.io/component=gateway"])
@@ -214,15 +214,21 @@ fn the_gateway_may_read_secrets_of_its_own_namespace_and_nothing_else() {
         kubectl(&["auth", "can-i", verb, resource, "-n", namespace, "--as", &user], None).success
     };
     assert!(may("watch", "secrets", "keystead-system"));
+    // The values of the tests switch sign-up on.
+    for (verb, resource) in [("create", "secrets"), ("delete", "secrets"), ("create", "tenants.keystead.io")]
+    {
+        assert!(may(verb, resource, "keystead-system"), "the gateway may not {verb} {resource}");
+    }
     for (verb, resource, namespace) in [
-        ("create", "secrets", "keystead-system"),
         ("update", "secrets", "keystead-system"),
-        ("delete", "secrets", "keystead-system"),
+        ("patch", "secrets", "keystead-system"),
+        ("create", "secrets", "default"),
         ("get", "pods", "keystead-system"),
         ("get", "configmaps", "keystead-system"),
         ("list", "secrets", &tenant.namespace()),
         ("get", "secrets", "default"),
-        ("list", "tenants.keystead.io", "default"),
+        ("patch", "tenants.keystead.io", "default"),
+        ("delete", "tenants.keystead.io", "default"),
         ("list", "namespaces", "default"),
     ] {
         assert!(!may(verb, resource, namespace), "the gateway may {verb} {resource} in {namespace}");

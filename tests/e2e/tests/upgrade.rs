@@ -160,7 +160,7 @@ fn the_service_accounts_may_do_what_they_need_and_nothing_beside() {
         &["list", "secrets", "-n", "default"][..],
         &["update", "secrets", "-n", NAMESPACE],
         &["list", "pods", "-n", NAMESPACE],
-        &["list", "tenants.keystead.io"],
+        &["update", "tenants.keystead.io"],
     ] {
         assert!(!may("gateway", question), "{question:?}");
     }
