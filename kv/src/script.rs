@@ -39,7 +39,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    WRITE = "lib/refuse_when_full.lua" "lib/forget.lua" "lib/entry.lua" "write.lua";
+    WRITE = "lib/refuse_when_full.lua" "lib/forget.lua" "lib/entry.lua" "lib/put.lua" "write.lua";
+    WRITE_MANY = "lib/refuse_when_full.lua" "lib/forget.lua" "lib/entry.lua" "lib/put.lua" "write_many.lua";
     INCREMENT = "lib/refuse_when_full.lua" "lib/forget.lua" "lib/entry.lua" "increment.lua";
     RESEAL = "lib/refuse_when_full.lua" "lib/entry.lua" "reseal.lua";
     SET_TTL = "lib/allow_when_full.lua" "lib/entry.lua" "set_ttl.lua";

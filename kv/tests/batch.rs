@@ -4,7 +4,7 @@
 mod common;
 
 use common::{put, server, store, write};
-use keystead_kv::{Done, Error, Operation};
+use keystead_kv::{Done, Error, Filter, Operation, Select};
 
 #[tokio::test]
 async fn a_batch_is_done_in_order_on_a_redis_that_knows_no_script() {
@@ -79,4 +79,43 @@ async fn reads_share_a_bounded_room_and_what_does_not_fit_is_told() {
     let results = store.batch(&many).await.unwrap();
     assert!(results[..999].iter().all(|it| matches!(it, Ok(Done::Got(Some(entry))) if entry.value == small)));
     assert!(matches!(results[999], Ok(Done::TooLarge { room }) if room < 100_000), "{:?}", results[999]);
+}
+
+#[tokio::test]
+async fn many_puts_of_any_size_come_with_their_own_results_in_order() {
+    let server = server();
+    let store = store(&server).with_max_keys(130);
+    // More than one call of the script does, by number and by size, with reads in between.
+    let size = |n: usize| if n.is_multiple_of(7) { 40_000 } else { n };
+    let mut operations = Vec::new();
+    for n in 0..130 {
+        let mut put = put(&"v".repeat(size(n)));
+        put.tags = [("n".to_owned(), (n % 3).to_string())].into();
+        operations.push(Operation::Put { key: format!("k{n:03}"), put });
+        if n % 60 == 0 {
+            operations.push(Operation::Get { key: format!("k{n:03}") });
+        }
+    }
+    operations.push(Operation::Put { key: "one-too-many".into(), put: put("1") });
+    operations.push(Operation::Put { key: "k000".into(), put: put("again") });
+    let results = store.batch(&operations).await.unwrap();
+    assert_eq!(results.len(), operations.len());
+    for (operation, result) in operations.iter().zip(&results) {
+        match (operation, result) {
+            (Operation::Put { key, .. }, Err(Error::TooManyKeys)) => assert_eq!(key, "one-too-many"),
+            (Operation::Put { key, .. }, Ok(Done::Put(written))) => {
+                let is_again = key == "k000" && written.version == 2;
+                assert!(is_again || (written.created_new && written.version == 1), "{key}: {written:?}");
+            }
+            (Operation::Get { key }, Ok(Done::Got(Some(entry)))) => {
+                let n: usize = key[1..].parse().unwrap();
+                assert_eq!(entry.value.len(), size(n), "{key}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(store.count().await.unwrap(), 130);
+    let tags = [("n".to_owned(), "1".to_owned())];
+    let tagged = store.list(Filter { prefix: "", tags: &tags }, Select::Offset(0), 10).await.unwrap();
+    assert_eq!(tagged.total, 43);
 }

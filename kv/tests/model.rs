@@ -8,7 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use keystead_kv::{
-    Condition, ConnectOptions, Connection, Filter, JSON, Keyring, Outcome, Put, Select, Store, Ttl, acl,
+    Condition, ConnectOptions, Connection, Done, Filter, JSON, Keyring, Operation, Outcome, Put, Select,
+    Store, Ttl, acl,
 };
 use keystead_route::{DataKey, Encryption, Endpoint};
 use keystead_tests::redis::Server;
@@ -27,6 +28,8 @@ enum Step {
         tag: Option<u8>,
         expires: bool,
     },
+    /// Several puts at once.
+    Batch(Vec<(u8, u16, Option<u8>, bool)>),
     Delete {
         key: u8,
         matching: bool,
@@ -64,6 +67,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (key.clone(), any::<u16>(), 0..4_u8, proptest::option::of(0..3_u8), proptest::bool::weighted(0.3))
             .prop_map(|(key, value, condition, tag, expires)| Step::Put { key, value, condition, tag, expires }),
+        2 => collection::vec((key.clone(), any::<u16>(), proptest::option::of(0..3_u8), any::<bool>()), 1..6)
+            .prop_map(Step::Batch),
         3 => (key.clone(), any::<bool>()).prop_map(|(key, matching)| Step::Delete { key, matching }),
         4 => key.clone().prop_map(|key| Step::Get { key }),
         2 => (key.clone(), any::<i8>()).prop_map(|(key, by)| Step::Increment { key, by }),
@@ -109,6 +114,15 @@ fn check(keyring: Option<Keyring>) {
         .unwrap();
 }
 
+fn put(value: u16, tag: Option<u8>, expires: bool) -> Put {
+    Put {
+        value: Bytes::from(value.to_string()),
+        content_type: JSON.into(),
+        tags: tag.map(|tag| ("tag".to_owned(), tag.to_string())).into_iter().collect(),
+        ttl: if expires { Ttl::Seconds(1) } else { Ttl::Forever },
+    }
+}
+
 async fn follow(store: &Store, steps: &[Step]) {
     let mut model: BTreeMap<&str, Kept> = BTreeMap::new();
     // Entries live a second at least: a run of steps without `Wait` takes a few milliseconds.
@@ -119,6 +133,21 @@ async fn follow(store: &Store, steps: &[Step]) {
             begun = Instant::now();
         }
         match *step {
+            Step::Batch(ref puts) => {
+                let operations = puts.iter().map(|(key, value, tag, expires)| Operation::Put {
+                    key: name(*key).to_owned(),
+                    put: put(*value, *tag, *expires),
+                });
+                let results = store.batch(&operations.collect::<Vec<_>>()).await.unwrap();
+                for ((key, value, tag, expires), result) in puts.iter().zip(results) {
+                    let kept = model.get(name(*key));
+                    let version = kept.map_or(1, |kept| kept.version + 1);
+                    let Ok(Done::Put(written)) = result else { panic!("{result:?}") };
+                    assert_eq!((written.version, written.created_new), (version, kept.is_none()));
+                    let kept = Kept { value: (*value).into(), version, tag: *tag, expires: *expires };
+                    model.insert(name(*key), kept);
+                }
+            }
             Step::Put { key, value, condition, tag, expires } => {
                 let current = store.get(name(key)).await.unwrap().map(|entry| entry.metadata.entity_tag());
                 let kept = model.get(name(key));
@@ -128,12 +157,7 @@ async fn follow(store: &Store, steps: &[Step]) {
                     2 => (Condition::Present, kept.is_some()),
                     _ => (Condition::Matches(current.into_iter().collect()), kept.is_some()),
                 };
-                let put = Put {
-                    value: Bytes::from(value.to_string()),
-                    content_type: JSON.into(),
-                    tags: tag.map(|tag| ("tag".to_owned(), tag.to_string())).into_iter().collect(),
-                    ttl: if expires { Ttl::Seconds(1) } else { Ttl::Forever },
-                };
+                let put = put(value, tag, expires);
                 let version = kept.map_or(1, |kept| kept.version + 1);
                 match store.put(name(key), &put, &condition).await.unwrap() {
                     Outcome::Done(written) => {

@@ -2,10 +2,15 @@
 
 use redis::{FromRedisValue as _, Value, cmd};
 
-use super::{Condition, Outcome, Put, Store, Written, delete_call, deleted, entry, written};
+use super::{
+    Condition, EXPIRY, INDEX, Outcome, Put, Store, TAG_SET, TAGS_OF, Written, delete_call, deleted, entry,
+    tag, written,
+};
 use crate::{
+    connection::Call,
     entry::Entry,
     error::{Effect, Error},
+    script,
 };
 
 /// One of a batch.
@@ -34,6 +39,10 @@ pub enum Done {
     Deleted(bool),
 }
 
+/// Most puts that one script call does, and the bytes of their values: Redis is asked for room once, before the first.
+const PUTS: usize = 50;
+const PUT_BYTES: usize = 64 * 1024;
+
 impl Store {
     /// Carries out each in order, whatever becomes of the others; a result for each. They are not one transaction:
     /// what others do may come in between.
@@ -45,20 +54,30 @@ impl Store {
         let room = (ROOM / gets.max(1)).max(LEAST_ROOM);
         let (mut pipeline, mut scripts) = (redis::pipe(), Vec::new());
         let mut effect = Effect::Read;
-        for operation in operations {
-            let call = match operation {
+        // How many operations each command carries out.
+        let mut steps = Vec::new();
+        let mut rest = operations;
+        while let [operation, others @ ..] = rest {
+            let (call, step) = match operation {
                 Operation::Get { key } => {
                     // One byte more shows that there is more.
                     let read = cmd("GETRANGE").arg(entry(key)).arg(0).arg(room).clone();
                     pipeline.add_command(read);
+                    steps.push(1);
+                    rest = others;
                     continue;
                 }
-                Operation::Put { key, put } => self.put_call(key, put, &Condition::Any)?,
-                Operation::Delete { key } => delete_call(key, &Condition::Any),
+                Operation::Put { .. } => {
+                    let puts = leading_puts(rest);
+                    (self.puts_call(&puts)?, puts.len())
+                }
+                Operation::Delete { key } => (delete_call(key, &Condition::Any), 1),
             };
             effect = Effect::Write;
             scripts.push(call.script());
             pipeline.add_command(call.into_command());
+            steps.push(step);
+            rest = rest.get(step..).unwrap_or_default();
         }
         let answers = self.connection.pipeline(&pipeline, scripts, effect).await;
         for operation in operations {
@@ -66,29 +85,85 @@ impl Store {
                 self.changed(key);
             }
         }
-        Ok(operations
-            .iter()
-            .zip(answers?)
-            .map(|(operation, answer)| self.done(operation, answer?, room))
-            .collect())
+        let mut results = Vec::with_capacity(operations.len());
+        for (step, answer) in steps.into_iter().zip(answers?) {
+            let those = operations.get(results.len()..results.len() + step).unwrap_or_default();
+            match those {
+                [Operation::Put { .. }, ..] => results.extend(puts(step, answer)),
+                [operation, ..] => results.push(answer.and_then(|answer| self.done(operation, answer, room))),
+                [] => {}
+            }
+        }
+        Ok(results)
+    }
+
+    fn puts_call(&self, puts: &[(&str, &Put)]) -> Result<Call, Error> {
+        let forms: Vec<_> = puts.iter().map(|(key, put)| self.form(key, put)).collect::<Result<_, _>>()?;
+        let entries: Vec<String> = puts.iter().map(|(key, _)| entry(key)).collect();
+        let mut keys: Vec<&[u8]> = vec![INDEX, EXPIRY, TAGS_OF];
+        keys.extend(entries.iter().map(String::as_bytes));
+        let bytes = forms.iter().map(|form| form.value.len() + 128).sum();
+        let mut call = Call::sized(&script::WRITE_MANY, &keys, bytes);
+        call.arg(TAG_SET).arg(self.max_keys);
+        for ((key, put), form) in puts.iter().zip(&forms) {
+            call.arg(key).arg(put.ttl.milliseconds()).arg(&form.meta).arg(&form.value[..]).arg(form.flags);
+            call.arg(put.tags.len());
+            for (name, value) in &put.tags {
+                call.arg(tag(name, value));
+            }
+        }
+        Ok(call)
     }
 
     fn done(&self, operation: &Operation, answer: Value, room: usize) -> Result<Done, Error> {
         match operation {
             Operation::Get { key } => {
-                let bytes = Vec::<u8>::from_redis_value(answer)
-                    .map_err(|_| Error::Refused("an answer of an unexpected type".into()))?;
+                let bytes = Vec::<u8>::from_redis_value(answer).map_err(|_| unexpected())?;
                 match bytes.len() {
                     0 => Ok(Done::Got(None)),
                     length if length > room => Ok(Done::TooLarge { room }),
                     _ => Ok(Done::Got(Some(self.decode(key, bytes)?))),
                 }
             }
-            Operation::Put { .. } => match written(answer)? {
-                Outcome::Done(written) => Ok(Done::Put(written)),
-                Outcome::Refused { .. } => Err(Error::Refused("a write without a condition".into())),
-            },
+            Operation::Put { .. } => put_done(answer),
             Operation::Delete { .. } => Ok(Done::Deleted(matches!(deleted(answer)?, Outcome::Done(())))),
         }
     }
+}
+
+/// The puts with which these begin, as many as one script call may do.
+fn leading_puts(operations: &[Operation]) -> Vec<(&str, &Put)> {
+    let mut bytes = 0;
+    let puts = operations.iter().take(PUTS).map_while(|operation| match operation {
+        Operation::Put { key, put } => Some((key.as_str(), put)),
+        _ => None,
+    });
+    // One alone may be larger.
+    puts.enumerate()
+        .take_while(|(place, (_, put))| {
+            bytes += put.value.len();
+            *place == 0 || bytes <= PUT_BYTES
+        })
+        .map(|(_, put)| put)
+        .collect()
+}
+
+/// The results of one script call.
+fn puts(count: usize, answer: Result<Value, Error>) -> Vec<Result<Done, Error>> {
+    match answer {
+        Ok(Value::Array(answers)) if answers.len() == count => answers.into_iter().map(put_done).collect(),
+        Ok(_) => vec![Err(unexpected()); count],
+        Err(error) => vec![Err(error); count],
+    }
+}
+
+fn put_done(answer: Value) -> Result<Done, Error> {
+    match written(answer)? {
+        Outcome::Done(written) => Ok(Done::Put(written)),
+        Outcome::Refused { .. } => Err(Error::Refused("a write without a condition".into())),
+    }
+}
+
+fn unexpected() -> Error {
+    Error::Refused("an answer of an unexpected type".into())
 }

@@ -6,7 +6,7 @@ mod list;
 mod read;
 mod reseal;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use redis::{FromRedisValue as _, Value, cmd};
@@ -182,29 +182,41 @@ impl Store {
     }
 
     fn put_call(&self, key: &str, put: &Put, condition: &Condition) -> Result<Call, Error> {
-        let tags = put.tags.iter().map(|(name, value)| tag(name, value));
-        let milliseconds = put.ttl.milliseconds();
-        let meta = encode_meta(&put.content_type, &put.tags);
-        let sealed = match &self.keyring {
-            Some(keyring) => keyring.seal(Place::Entry { key, meta: &meta }, &put.value)?,
-            None => None,
-        };
-        let (flags, value) = sealed.as_ref().map_or((0, &put.value[..]), |sealed| (SEALED, sealed));
-        let tag_count = put.tags.len().to_string();
+        let form = self.form(key, put)?;
         let entry = entry(key);
-        let around = 128 + key.len() + meta.len() + 64 * put.tags.len();
+        let around = 128 + key.len() + form.meta.len() + 64 * put.tags.len();
         let keys: [&[u8]; 4] = [entry.as_bytes(), INDEX, EXPIRY, TAGS_OF];
-        let mut call = Call::sized(&script::WRITE, &keys, value.len() + around);
-        call.arg(key).arg(word(condition)).arg(milliseconds).arg(meta);
-        call.arg(value).arg(TAG_SET).arg(self.max_keys).arg(flags).arg(tag_count);
-        for tag in tags {
-            call.arg(tag);
+        let mut call = Call::sized(&script::WRITE, &keys, form.value.len() + around);
+        call.arg(key).arg(word(condition)).arg(put.ttl.milliseconds()).arg(&form.meta);
+        call.arg(&form.value[..]).arg(TAG_SET).arg(self.max_keys).arg(form.flags).arg(put.tags.len());
+        for (name, value) in &put.tags {
+            call.arg(tag(name, value));
         }
         for number in matches(condition) {
             call.arg(number);
         }
         Ok(call)
     }
+
+    /// What a value is in Redis.
+    fn form<'a>(&self, key: &str, put: &'a Put) -> Result<Form<'a>, Error> {
+        let meta = encode_meta(&put.content_type, &put.tags);
+        let sealed = match &self.keyring {
+            Some(keyring) => keyring.seal(Place::Entry { key, meta: &meta }, &put.value)?,
+            None => None,
+        };
+        Ok(match sealed {
+            Some(sealed) => Form { meta, flags: SEALED, value: sealed.into() },
+            None => Form { meta, flags: 0, value: (&put.value[..]).into() },
+        })
+    }
+}
+
+/// A value as it is written: what the scripts take of it.
+struct Form<'a> {
+    meta: Vec<u8>,
+    flags: u8,
+    value: Cow<'a, [u8]>,
 }
 
 fn written(answer: Value) -> Result<Outcome<Written>, Error> {
