@@ -3,11 +3,14 @@
 
 mod client;
 
-use std::{collections::BTreeSet, thread};
+use std::{collections::BTreeSet, path::Path, thread};
 
 use client::{Client, code, eventually, start_with, two_gateways};
 use keystead_route::{DataKey, Encryption, Route};
-use keystead_tests::{gateway::route, redis::Server};
+use keystead_tests::{
+    gateway::{Gateway, route},
+    redis::Server,
+};
 use serde_json::json;
 
 const SECRET: &str = "the-word-that-nobody-may-see";
@@ -151,12 +154,14 @@ fn counters_stay_exact_through_two_gateways() {
 #[test]
 fn a_key_that_is_none_leaves_the_last_good_route() {
     let redis = Server::start();
-    let gateway = start_with(&[encrypted(&redis, &[1], Some(1))]);
+    let binary = Path::new(env!("CARGO_BIN_EXE_keystead-gateway"));
+    let gateway = Gateway::start_logging(binary, &[encrypted(&redis, &[1], Some(1))], &[]);
     let ada = Client::registered(&gateway, "acme");
     assert_eq!(ada.put("/api/v1/kv/a", &json!({"value": 1})).status, 201);
     let mut wrong = encrypted(&redis, &[1], Some(1));
     wrong.encryption.as_mut().unwrap().keys[0].secret = "short".into();
     gateway.set_route(&wrong);
+    eventually(|| gateway.log().contains("is not 32 bytes in base64").then_some(()));
     let mut other = encrypted(&redis, &[1], Some(1));
     other.limits.max_value_bytes = 10;
     assert_eq!(ada.get("/api/v1/kv/a").json()["value"], json!(1));

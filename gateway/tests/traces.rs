@@ -74,13 +74,20 @@ fn a_trace_goes_on_from_its_caller_through_redis_into_the_job() {
 #[test]
 fn nobody_unknown_can_have_requests_traced_and_a_share_of_all_is() {
     let redis = Server::start();
-    let (collector, gateway, ada) = started(&redis, &["--trace-share", "0"]);
-    let before = format!("00-{TRACE}-{PARENT}-01");
-    for traceparent in [&before, "", "00-0-0-01", "x"] {
-        assert_eq!(ada.raw("GET", "/api/v1/kv/a", &[("traceparent", traceparent)], b"").status, 404);
+    let (collector, gateway, ada) = started(&redis, &["--trace-share", "0.001"]);
+    // An id of which a share of that size is always sampled.
+    let chosen = "00000000000000010000000000000000";
+    for traceparent in
+        [&format!("00-{TRACE}-{PARENT}-01"), &format!("00-{chosen}-{PARENT}-00"), "", "00-0-0-01", "x"]
+    {
+        for _ in 0..20 {
+            assert_eq!(ada.raw("GET", "/api/v1/kv/a", &[("traceparent", traceparent)], b"").status, 404);
+        }
     }
     assert!(ended(gateway, &collector, TRACE).is_empty());
-    assert!(collector.spans().is_empty());
+    let spans = collector.spans();
+    assert!(spans.len() < 20, "one of a thousand requests, and not {}", spans.len());
+    assert!(spans.iter().all(|span| hex(&span.trace_id) != chosen));
 
     let redis = Server::start();
     let (collector, gateway, ada) = started(&redis, &["--trace-share", "1"]);

@@ -2,7 +2,7 @@
 -- All scores of the index are 0, so that a rank is a place in byte order and a page costs the same wherever it is.
 -- KEYS: 1 index
 -- ARGV: 1 prefix of entries, 2 prefix of keys (may be empty), 3 `offset` or `after`, 4 how many to skip, or the key
---       to go on behind, 5 how many at most (≤200; fewer where they hold 4 MiB), 6 `head` or `value`: what to give of each entry
+--       to go on behind, 5 how many at most (≤200), 6 `head` or `value`: what to give of each entry, 7 bytes after which it ends early
 -- Returns {keys with the prefix, next rank (-1 at the end), key, bytes, key, bytes, …}.
 local index, prefix, limit = KEYS[1], ARGV[2], tonumber(ARGV[5])
 local first, total = 0, 0
@@ -28,7 +28,7 @@ if stop >= start then
     result[#result + 1] = bytes
     size = size + #bytes
     -- One answer of many large values would hold up everybody else.
-    if size > 4194304 then stop = start + at - 1 break end
+    if size > tonumber(ARGV[7]) then stop = start + at - 1 break end
   end
   if stop + 1 < first + total then result[2] = stop + 1 - first end
 end

@@ -1,8 +1,8 @@
 -- A stretch of the keys that begin with a prefix and have all of some tags, in byte order.
 -- KEYS: the set of each tag
 -- ARGV: 1 prefix of entries, 2 prefix of keys (may be empty), 3 key to go on behind (empty: from the start),
---       4 how many to look at, at most, 5 how many to find, at most (fewer where they hold 4 MiB),
---       6 `head` or `value`: what to give of each; `count`: how many there are, and none of them
+--       4 how many to look at, at most, 5 how many to find, at most,
+--       6 `head` or `value`: what to give of each; `count`: how many there are, and none of them, 7 bytes after which it ends early
 -- Returns {the last key that was looked at ('' at the end), how many had all tags, key, bytes, key, bytes, …}.
 local prefix, after = ARGV[2], ARGV[3]
 local looked_at, wanted = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -31,7 +31,7 @@ for at, user_key in ipairs(members) do
       size = size + #bytes
     end
   end
-  if at == looked_at or found == wanted or size > 4194304 then
+  if at == looked_at or found == wanted or size > tonumber(ARGV[7]) then
     result[1] = user_key
     break
   end

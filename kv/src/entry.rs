@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 0 | format, 1 |
+//! | 0 | format, 1; 2 where the value is encrypted |
 //! | 1 | flags: 1 where the value is encrypted |
 //! | 2–9 | version, big endian as all numbers here |
 //! | 10–17 | time of creation, µs since 1970 |
@@ -28,6 +28,7 @@ use crate::{
 /// Content type of a JSON value.
 pub const JSON: &str = "application/json";
 const FORMAT: u8 = 1;
+const SEALED_FORMAT: u8 = 2;
 pub(crate) const HEADER: usize = 38;
 /// Flag of an entry whose value is encrypted.
 pub(crate) const SEALED: u8 = 1;
@@ -68,7 +69,9 @@ pub struct EntityTag {
 /// Bytes in Redis that are not an entry of a known format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Corrupt {
-    #[error("an entry has format {0}, this version reads format {FORMAT}: upgrade all gateways and workers")]
+    #[error(
+        "an entry has format {0}, this version reads formats up to {SEALED_FORMAT}: upgrade all gateways and workers"
+    )]
     UnknownFormat(u8),
     #[error("an entry is cut short or was not written by Keystead: delete the key")]
     Malformed,
@@ -163,8 +166,8 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<(Metadata, usize), Corrupt> {
         Ok(u64::from_be_bytes(field.ok_or(Corrupt::Malformed)?))
     };
     match bytes {
-        [FORMAT, 0 | SEALED, ..] => {}
-        [FORMAT, ..] | [] => return Err(Corrupt::Malformed),
+        [FORMAT, 0, ..] | [SEALED_FORMAT, SEALED, ..] => {}
+        [FORMAT | SEALED_FORMAT, ..] | [] => return Err(Corrupt::Malformed),
         [other, ..] => return Err(Corrupt::UnknownFormat(*other)),
     }
     let expires = number(26)?;
@@ -269,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_from_rubbish() {
-        assert_eq!(decode(&Bytes::from_static(&[2; 60])), Err(Corrupt::UnknownFormat(2)));
+        assert_eq!(decode(&Bytes::from_static(&[3; 60])), Err(Corrupt::UnknownFormat(3)));
         assert_eq!(decode(&Bytes::from_static(&[1; 60])), Err(Corrupt::Malformed));
     }
 

@@ -175,6 +175,25 @@ async fn values_are_written_anew_with_another_key_and_only_their_form_changes() 
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_told_and_holds_up_nothing() {
+    let server = server();
+    let (old, new) = (store(&server, &[1]), store(&server, &[1, 2]));
+    for key in ["a", "b", "c", "d"] {
+        write(&old, key, SECRET).await;
+    }
+    server.cli(&["COPY", "kv:{0}:e:a", "kv:{0}:e:b", "REPLACE"]);
+    server.cli(&["SET", "kv:{0}:e:c", "no entry at all"]);
+    let part = new.reseal("", 100).await.unwrap();
+    assert_eq!((part.seen, part.changed, part.unread), (4, 2, 2));
+    let (key, why) = part.unreadable.unwrap();
+    assert!(
+        [("b", Corrupt::NotAuthentic), ("c", Corrupt::UnknownFormat(b'n'))].contains(&(&*key, why)),
+        "{key}"
+    );
+    assert!(store(&server, &[2]).get("d").await.unwrap().is_some(), "behind them");
+}
+
+#[tokio::test]
 async fn what_others_write_while_values_are_written_anew_stays() {
     let server = server();
     let (old, new) = (store(&server, &[1]), store(&server, &[1, 2]));

@@ -65,11 +65,25 @@ pub struct Tracing {
 pub struct EgressRules(pub Vec<NetworkPolicyEgressRule>);
 
 impl FromStr for EgressRules {
-    type Err = serde_json::Error;
+    type Err = InvalidEgress;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        serde_json::from_str(text).map(Self)
+        let rules: Vec<NetworkPolicyEgressRule> = serde_json::from_str(text)?;
+        // A rule without peers opens everything: a misspelt field must not.
+        if rules.iter().any(|rule| rule.to.as_ref().is_none_or(Vec::is_empty)) {
+            return Err(InvalidEgress::Everywhere);
+        }
+        Ok(Self(rules))
     }
+}
+
+/// The text is no list of egress rules.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidEgress {
+    #[error(transparent)]
+    Malformed(#[from] serde_json::Error),
+    #[error("an egress rule without `to` would open everything: name the collector's pods or addresses")]
+    Everywhere,
 }
 
 /// Settings that contradict each other.
@@ -101,6 +115,15 @@ mod tests {
         assert_eq!(table.0["8.0"], "h:5000/r@sha256:ab=");
         for wrong in ["", ",", "7.0", "7.0=", "=x"] {
             assert!(wrong.parse::<ImageTable>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_opens_everything_is_refused() {
+        let to = r#"[{"to": [{"namespaceSelector": {}}], "ports": [{"port": 4318}]}]"#;
+        assert_eq!(to.parse::<EgressRules>().unwrap().0.len(), 1);
+        for wrong in [r#"[{"too": [{}], "ports": [{"port": 4318}]}]"#, "[{}]", r#"[{"to": []}]"#, "{}"] {
+            assert!(wrong.parse::<EgressRules>().is_err(), "{wrong}");
         }
     }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use opentelemetry::{
     Context, KeyValue,
     propagation::TextMapPropagator as _,
-    trace::{Link, SpanContext, SpanKind, TraceContextExt as _, TraceFlags, TraceId, TracerProvider as _},
+    trace::{Link, SpanContext, SpanKind, TraceContextExt as _, TraceId, TracerProvider as _},
 };
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{
@@ -133,26 +133,24 @@ impl ShouldSample for Share {
     }
 }
 
-/// Makes a span go on with the trace of a `traceparent` (W3C Trace Context). Where its word is not to be relied on, whether
-/// it is sampled is decided here; a text that is none begins a trace.
+/// Makes a span go on with the trace of a `traceparent` (W3C Trace Context). Where its word is not to be relied on the span begins
+/// a trace of its own, which is linked to that: an id of the sender's choice would choose what is sampled.
 pub fn continue_from(span: &Span, traceparent: &str, is_believed: bool) {
     if span.is_disabled() {
         return;
     }
     let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
-    let mut context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
     let before = context.span().span_context().clone();
     if !before.is_valid() {
         return;
     }
-    if !is_believed {
-        let (trace, span) = (before.trace_id(), before.span_id());
-        let unsampled =
-            SpanContext::new(trace, span, TraceFlags::default(), true, before.trace_state().clone());
-        context = Context::new().with_remote_span_context(unsampled);
+    if is_believed {
+        // It fails only for a span that has begun already or is recorded by nobody.
+        let _ = span.set_parent(context);
+    } else {
+        span.add_link(before);
     }
-    // It fails only for a span that has begun already or is recorded by nobody.
-    let _ = span.set_parent(context);
 }
 
 /// The `traceparent` for what comes of the current span; none where nothing is traced.

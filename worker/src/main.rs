@@ -70,11 +70,9 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let worker = format!("{}-{}", arguments.tenant, uuid::Uuid::now_v7().simple());
     let claims = Claims::new(&queue, worker.clone(), LEASE);
     let health = Health::new().map_err(|error| error.to_string())?;
-    let context = kinds::Context {
-        store: store.clone(),
-        max_result_bytes: arguments.max_result_bytes,
-        keys_settled: Instant::now() + Duration::from_secs(arguments.encryption_change_over),
-    };
+    let keys_settled = Instant::now() + Duration::from_secs(arguments.encryption_change_over);
+    let context =
+        kinds::Context { store: store.clone(), max_result_bytes: arguments.max_result_bytes, keys_settled };
     let shared = Arc::new(Shared::new(context, claims, health.clone()));
 
     let listener = TcpListener::bind(arguments.listen)
@@ -83,7 +81,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     tokio::spawn(health::serve(listener, health, queue.clone()));
     let sweep_every = Duration::from_secs(arguments.sweep_every);
     tokio::spawn(periodic::sweeps(queue.clone(), sweep_every));
-    tokio::spawn(periodic::reencryption(queue.clone(), store));
+    tokio::spawn(periodic::reencryption(queue.clone(), store, keys_settled));
     tokio::spawn(periodic::schedules(queue.clone(), arguments.schedules.0.clone()));
 
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;

@@ -1,6 +1,6 @@
 //! Periodic jobs: every worker asks for the period's job, and the queue takes the first.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use keystead_kv::{
     Store,
@@ -10,7 +10,8 @@ use keystead_kv::{
     },
 };
 use keystead_route::Schedule;
-use tokio::time::sleep;
+use serde_json::json;
+use tokio::time::{sleep, sleep_until};
 
 /// Queues a sweep for every period of `every`. The name of the job is its period, so that one runs, however many
 /// workers there are and however their clocks differ.
@@ -29,17 +30,23 @@ pub(crate) async fn sweeps(queue: Queue, every: Duration) {
     }
 }
 
-/// Queues the job that writes values anew, for as long as some are not as the keys want it: after a change of the keys, and
-/// after encryption was turned on or off.
-pub(crate) async fn reencryption(queue: Queue, store: Store) {
+/// Queues the job that writes values anew, for as long as some may not be as the keys want it: after a change of the keys,
+/// after encryption was turned on or off, and once a day, for what somebody has written who knew less.
+pub(crate) async fn reencryption(queue: Queue, store: Store, keys_settled: Instant) {
+    // Until then other workers may have other keys.
+    sleep_until(keys_settled.into()).await;
+    let target = store.target();
     loop {
         match store.is_resealed().await {
             Ok(true) => {}
             Ok(false) => {
                 // One at a time, however many workers there are; another where the last came to nothing.
                 let period = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs() / 600);
-                let name = format!("{KV_REENCRYPT}:{}:{period}", store.target());
-                let job = NewJob::new(KV_REENCRYPT, "null");
+                let name = format!("{KV_REENCRYPT}:{target}:{period}");
+                let job = NewJob {
+                    max_attempts: 25,
+                    ..NewJob::new(KV_REENCRYPT, &json!({"target": target}).to_string())
+                };
                 if let Err(error) = queue.enqueue_once(&job, &name, Duration::from_hours(1)).await {
                     tracing::warn!(%error, "the re-encryption is not queued yet");
                 }

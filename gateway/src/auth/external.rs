@@ -1,5 +1,5 @@
 //! Tokens of other issuers that a tenant trusts. The path names the tenant, since several may trust one issuer; who has no
-//! valid token learns neither whether there is such a tenant nor whom it trusts.
+//! valid token learns neither whether there is such a tenant nor, while its issuers can be reached, whom it trusts.
 
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@ mod body;
 mod health;
 mod jobs;
 mod kv;
+mod lasting;
 mod openapi;
 mod schemas;
 mod seeing;

@@ -1,11 +1,6 @@
 //! `GET /watch`: the store's changes as server-sent events, resumable by `Last-Event-ID`.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::{RawQuery, State},
@@ -19,13 +14,12 @@ use futures::{Stream, stream};
 use keystead_kv::feed::{Change, Event, EventId, Feed};
 use serde_json::json;
 
+use super::lasting::Lasting;
 use crate::{
     Gateway,
-    auth::{Caller, Principal, Scope},
+    auth::{Caller, Scope},
     http_text::header_text,
     problem::{Code, Problem},
-    slot::Slot,
-    tenants::{Table, Tenant},
 };
 
 /// How long nothing may be asked: expired keys are looked for, and the caller's right is, at least so often.
@@ -63,21 +57,12 @@ pub(super) async fn watch(
     caller.principal.may_use(&prefix)?;
     let last = header_text(&headers, &LAST_EVENT_ID).map(str::parse::<EventId>).transpose();
     let last = last.map_err(|error| Problem::new(Code::Invalid, format!("Last-Event-ID: {error}")))?;
-    let watching = caller.tenant.watch()?;
+    let lasting = Lasting::begin(gateway, &caller)?;
     let feed = caller.tenant.feed();
     // The first answer says whether it can be done at all.
     let since = feed.since(last).await?;
-    let mut watcher = Watcher {
-        gateway,
-        tenant: caller.tenant.clone(),
-        principal: caller.principal.clone(),
-        feed,
-        prefix,
-        last: since.last,
-        waiting: VecDeque::new(),
-        has_ended: false,
-        _watching: watching,
-    };
+    let mut watcher =
+        Watcher { lasting, feed, prefix, last: since.last, waiting: VecDeque::new(), has_ended: false };
     watcher.queue(since.are_lost, since.events);
     watcher.waiting.push_front(SseEvent::default().retry(PAUSE).comment("watching"));
     let events = Sse::new(watcher.into_stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
@@ -102,15 +87,12 @@ fn prefix(query: &str) -> Result<String, Problem> {
 
 /// One client that watches. It has its own place in the feed, so that a slow one holds up nobody.
 struct Watcher {
-    gateway: Arc<Gateway>,
-    tenant: Arc<Tenant>,
-    principal: Principal,
+    lasting: Lasting,
     feed: Feed,
     prefix: String,
     last: EventId,
     waiting: VecDeque<SseEvent>,
     has_ended: bool,
-    _watching: Slot,
 }
 
 impl Watcher {
@@ -130,8 +112,7 @@ impl Watcher {
 
     /// Waits for events, a moment at most; the stream ends where the client may not watch any more.
     async fn fetch(&mut self) {
-        let is_draining = self.gateway.draining.load(Ordering::Relaxed);
-        if is_draining || !still_served(&self.gateway.table, &self.tenant) || !self.still_allowed().await {
+        if !self.lasting.may_go_on().await {
             self.has_ended = true;
             return;
         }
@@ -146,7 +127,7 @@ impl Watcher {
                 if since.events.is_empty() && !since.are_lost {
                     listening.wait(PAUSE).await;
                     // What has expired is told when it is found.
-                    let _ = self.tenant.store().sweep(SWEEP).await;
+                    let _ = self.lasting.tenant().store().sweep(SWEEP).await;
                 } else {
                     self.queue(since.are_lost, since.events);
                 }
@@ -171,28 +152,4 @@ impl Watcher {
             SseEvent::default().event(name).id(event.id.to_string()).data(data.to_string())
         }));
     }
-
-    /// A revoked API key and an expired token end what they have begun.
-    async fn still_allowed(&self) -> bool {
-        match &self.principal {
-            Principal::User(user) => !user.has_expired(),
-            Principal::External(user) => {
-                let now = self.gateway.table.get(self.tenant.name().as_str());
-                !user.has_expired() && now.is_some_and(|tenant| tenant.trusts(&user.issuer))
-            }
-            Principal::Admin => true,
-            // Where Redis is away nobody can tell, and nothing is told.
-            Principal::ApiKey { key, .. } => {
-                let found = self.tenant.api_keys().find(&key.id).await;
-                found.is_err() || found.is_ok_and(|found| found.is_some_and(|found| !found.has_expired()))
-            }
-        }
-    }
-}
-
-/// Whether this is still the Redis of the tenant, and the tenant still served.
-fn still_served(table: &Table, tenant: &Arc<Tenant>) -> bool {
-    table
-        .get(tenant.name().as_str())
-        .is_some_and(|now| !now.route().suspended && now.route().redis == tenant.route().redis)
 }

@@ -7,13 +7,14 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::State,
-    http::StatusCode,
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use serde_json::json;
 
-use crate::telemetry::{LogLevels, Logs};
+use crate::{
+    problem::{Code, Problem},
+    telemetry::{LogLevels, Logs},
+};
 
 /// `/admin/log-levels`.
 pub fn admin_router(logs: Arc<Logs>) -> Router {
@@ -28,13 +29,6 @@ async fn write(State(logs): State<Arc<Logs>>, body: Bytes) -> Response {
     let levels = serde_json::from_slice::<LogLevels>(&body).map_err(|error| error.to_string());
     match levels.and_then(|levels| logs.set_levels(levels)) {
         Ok(()) => Json(logs.levels()).into_response(),
-        Err(detail) => {
-            let problem = json!({
-                "type": "urn:keystead:problem:invalid", "title": "A field is not valid", "status": 422,
-                "detail": detail, "code": "invalid",
-            });
-            let content_type = [(axum::http::header::CONTENT_TYPE, "application/problem+json")];
-            (StatusCode::UNPROCESSABLE_ENTITY, content_type, problem.to_string()).into_response()
-        }
+        Err(detail) => Problem::new(Code::Invalid, detail).render("admin"),
     }
 }

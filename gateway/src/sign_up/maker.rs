@@ -109,7 +109,7 @@ impl Maker {
                 }
                 Err(error) => {
                     // Where nobody knows whether the Tenant is there, the Secret stays: the finisher will see.
-                    if matches!(error, Error::Api(_)) {
+                    if matches!(&error, Error::Api(status) if (400..500).contains(&status.code)) {
                         let deleted = secrets.delete(&secret_name(&name), &DeleteParams::default()).await;
                         if let Err(error) = deleted {
                             tracing::warn!(%error, "the Secret of a sign-up that failed is left to the finisher");

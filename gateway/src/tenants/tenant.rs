@@ -11,6 +11,7 @@ use std::{
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use axum::http::Extensions;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use keystead_kv::{
     ConnectOptions, Connection, InvalidKey, Keyring, Store, accounts::Accounts, api_keys::ApiKeys,
@@ -31,6 +32,11 @@ use crate::{
 const MAX_IN_FLIGHT: usize = 1024;
 /// Most clients of one tenant that watch its changes, or stream its entries, through one gateway.
 const MAX_WATCHERS: usize = 100;
+/// Bytes of large answers of one tenant that may wait in one gateway for clients to read them: beyond that its requests are
+/// answered 503 at once.
+const MAX_UNTAKEN: usize = 64 * 1024 * 1024;
+/// From how many bytes on an answer is large.
+const LARGE_ANSWER: usize = 64 * 1024;
 /// For how long values are still written with the key before after a change of keys: all gateways learn of it well within.
 const KEY_CHANGE_OVER: Duration = Duration::from_secs(5);
 /// RFC 7518, section 3.2: an HS256 key has at least as many bits as the hash.
@@ -46,6 +52,8 @@ pub(crate) struct Tenant {
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
     watchers: Arc<AtomicUsize>,
+    /// Bytes of large answers that clients have not taken yet.
+    untaken: Arc<AtomicUsize>,
     limiter: Option<Arc<Limiter>>,
     pub(crate) operations: Arc<Operations>,
 }
@@ -124,6 +132,7 @@ impl Tenant {
         };
         let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
         let watchers = old.map(|old| old.watchers.clone()).unwrap_or_default();
+        let untaken = old.map(|old| old.untaken.clone()).unwrap_or_default();
         // Other limits begin with a full bucket.
         let limiter = match old.filter(|old| old.route.limits == route.limits) {
             Some(old) => old.limiter.clone(),
@@ -141,6 +150,7 @@ impl Tenant {
             connection,
             in_flight,
             watchers,
+            untaken,
             limiter,
             operations,
         }))
@@ -208,12 +218,27 @@ impl Tenant {
                 "the tenant's spec.suspend is true: its data is kept",
             ));
         }
+        if self.untaken.load(Ordering::Relaxed) > MAX_UNTAKEN {
+            let detail = "this tenant's clients do not read their answers: retry later";
+            return Err(Problem::new(Code::TooBusy, detail));
+        }
         let (slot, under_way) = Slot::take(&self.in_flight);
         if under_way >= MAX_IN_FLIGHT {
             let detail = format!("{MAX_IN_FLIGHT} requests of this tenant are under way: retry later");
             return Err(Problem::new(Code::TooBusy, detail));
         }
         Ok(slot)
+    }
+
+    /// An answer's bytes, which are counted until the client has taken them where they are many: a slow client holds them in
+    /// memory for as long as it likes.
+    pub(crate) fn answer(&self, bytes: impl AsRef<[u8]> + Send + Into<Bytes> + 'static) -> Bytes {
+        let length = bytes.as_ref().len();
+        if length < LARGE_ANSWER {
+            return bytes.into();
+        }
+        self.untaken.fetch_add(length, Ordering::Relaxed);
+        Bytes::from_owner(Untaken { bytes, length, counter: self.untaken.clone() })
     }
 
     /// Counts a client in whose answer may take long, or refuses it.
@@ -242,6 +267,25 @@ fn keyring(route: &Route, old: Option<&Arc<Tenant>>) -> Result<Option<Keyring>, 
         Some(old) => keyring.succeeding(old.keyring.as_ref(), KEY_CHANGE_OVER),
         None => keyring,
     }))
+}
+
+/// Bytes of an answer, counted until they are dropped.
+struct Untaken<T> {
+    bytes: T,
+    length: usize,
+    counter: Arc<AtomicUsize>,
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Untaken<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+impl<T> Drop for Untaken<T> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.length, Ordering::Relaxed);
+    }
 }
 
 impl Keys {

@@ -12,9 +12,10 @@ local function settled(expires, now_ms)
   return nil
 end
 
--- encode(entry): its bytes. entry: version, created µs, updated µs, expires ms or 0, flags, meta, value
+-- encode(entry): its bytes; format 1, or 2 where the value is encrypted, which older versions must not take for one that is not.
+-- entry: version, created µs, updated µs, expires ms or 0, flags, meta, value
 local function encode(entry)
-  return struct.pack('>BBI8I8I8I8I4', 1, entry.flags, entry.version, entry.created, entry.updated, entry.expires,
+  return struct.pack('>BBI8I8I8I8I4', 1 + entry.flags, entry.flags, entry.version, entry.created, entry.updated, entry.expires,
     #entry.meta) .. entry.meta .. entry.value
 end
 

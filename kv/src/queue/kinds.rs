@@ -10,7 +10,15 @@ pub enum Work {
     /// Writes the entries out as NDJSON.
     KvExport(Export),
     /// Writes values anew with the encryption key of today.
-    KvReencrypt,
+    KvReencrypt(Reencrypt),
+}
+
+/// Payload of `kv.reencrypt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reencrypt {
+    /// Id of the key that values ought to be encrypted with, empty for none; for a worker that knows it only.
+    pub target: Option<String>,
 }
 
 /// Payload of `kv.export`.
@@ -50,7 +58,7 @@ impl Work {
         match kind {
             TTL_SWEEP => read::<Nothing>(TTL_SWEEP, payload).map(|_| Self::TtlSweep),
             KV_EXPORT => read(KV_EXPORT, payload).map(Self::KvExport),
-            KV_REENCRYPT => read::<Nothing>(KV_REENCRYPT, payload).map(|_| Self::KvReencrypt),
+            KV_REENCRYPT => read(KV_REENCRYPT, payload).map(Self::KvReencrypt),
             other => Err(Unusable::Kind { kind: other.to_owned() }),
         }
     }

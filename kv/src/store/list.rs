@@ -14,6 +14,8 @@ use crate::{
 const STRETCH: u64 = 200;
 /// Most keys that one script call looks at where tags are compared.
 const LOOKED_AT: u64 = 500;
+/// Where one script call ends early, in bytes of entries.
+const STRETCH_BYTES: u64 = 4 * 1024 * 1024;
 const ALL: u64 = u32::MAX as u64;
 
 /// Which keys.
@@ -171,6 +173,7 @@ impl Store {
             let stretch = left.min(STRETCH);
             let mut call = Call::new(&script::LIST, &[INDEX]);
             call.arg(ENTRY).arg(prefix).arg(how).arg(&from).arg(stretch).arg(what);
+            call.arg(STRETCH_BYTES.min(max_bytes - size));
             let Stretch { keys, first: Value::Int(total), second: Value::Int(next) } =
                 self.stretch(&call).await?
             else {
@@ -203,6 +206,7 @@ impl Store {
         let part = async |after: &str, wanted: u64, what: &str| {
             let mut call = Call::new(&script::LIST_TAGGED, &sets);
             call.arg(ENTRY).arg(filter.prefix).arg(after).arg(LOOKED_AT).arg(wanted).arg(what);
+            call.arg(STRETCH_BYTES.min(max_bytes));
             let Stretch { keys, first: Value::BulkString(last), second: Value::Int(found) } =
                 self.stretch(&call).await?
             else {

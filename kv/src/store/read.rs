@@ -55,7 +55,10 @@ impl Store {
 
     /// Reads an entry from the primary, whatever is kept here.
     pub async fn read_primary(&self, key: &str) -> Result<Read, Error> {
-        Ok(Read { entry: self.get(key).await?.map(Arc::new), was_cached: None })
+        let entry = self.get(key).await?.map(Arc::new);
+        // What is kept may be older, and is not to be given after this.
+        self.changed(key);
+        Ok(Read { entry, was_cached: None })
     }
 
     /// A write of ours has come back: what is kept of the key is old, whatever came of it.

@@ -1,12 +1,12 @@
 //! Values that are written anew with the key of today, while others read and write.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use redis::cmd;
 
 use super::{ENTRY, Filter, Select, Store, entry, list::Bounds};
 use crate::{
     connection::Call,
-    entry::{HEADER, SEALED, decode_head, sealed_with},
+    entry::{Corrupt, HEADER, SEALED, decode_head, sealed_with},
     error::{Effect, Error},
     keyring::{Keyring, Place},
     script,
@@ -14,6 +14,8 @@ use crate::{
 
 /// The id of the key with which all values are known to be written.
 const SEALED_WITH: &str = "kv:{0}:s";
+/// For how many seconds it is.
+const COUNTS_FOR: u64 = 24 * 3600;
 /// Entries that are written anew at a time.
 const AT_ONCE: usize = 16;
 
@@ -23,6 +25,10 @@ pub struct Resealed {
     pub seen: u64,
     /// Entries that were not as they ought to be. Some of them may have been written by others meanwhile.
     pub changed: u64,
+    /// Entries that cannot be decrypted.
+    pub unread: u64,
+    /// The first of them, and why.
+    pub unreadable: Option<(String, Corrupt)>,
     /// The last key of the stretch, where more follow.
     pub next_after: Option<String>,
 }
@@ -34,9 +40,11 @@ impl Store {
         Ok(known.unwrap_or_default() == self.target())
     }
 
-    /// All values were found to be as the keyring wants it.
+    /// All values were found to be as the keyring wants it; that counts for a day.
     pub async fn set_resealed(&self) -> Result<(), Error> {
-        self.connection.run(cmd("SET").arg(SEALED_WITH).arg(self.target()), Effect::Write).await
+        let mut set = cmd("SET");
+        set.arg(SEALED_WITH).arg(self.target()).arg("EX").arg(COUNTS_FOR);
+        self.connection.run(&set, Effect::Write).await
     }
 
     /// The id of the key that values are to be encrypted with. Empty: none, as where nothing was ever noted.
@@ -49,18 +57,31 @@ impl Store {
     /// version nor times of an entry change; what somebody else writes meanwhile stays.
     pub async fn reseal(&self, after: &str, limit: u64) -> Result<Resealed, Error> {
         let target = self.keyring.as_ref().and_then(Keyring::target);
-        let is_other = |_: &str, head: Vec<u8>| Ok(sealed_with(&head)? != target);
+        // What is no entry is looked at as a whole below.
+        let is_other = |_: &str, head: Vec<u8>| Ok(sealed_with(&head) != Ok(target));
         let select = Select::After(after);
         let bounds = Bounds { limit, max_bytes: u64::MAX, is_counted: false };
         let listing = self.stretches(Filter::default(), select, bounds, "head", is_other).await?;
         let seen = listing.items.len() as u64;
         let others = listing.items.into_iter().filter(|(_, is_other)| *is_other);
-        let changed = stream::iter(others)
-            .map(|(key, _)| async move { self.reseal_entry(&key).await })
-            .buffer_unordered(AT_ONCE)
-            .try_fold(0, |changed, ()| async move { Ok(changed + 1) })
-            .await?;
-        Ok(Resealed { seen, changed, next_after: listing.next_after })
+        let mut done = stream::iter(others)
+            .map(|(key, _)| async move {
+                let outcome = self.reseal_entry(&key).await;
+                (key, outcome)
+            })
+            .buffer_unordered(AT_ONCE);
+        let mut part = Resealed { seen, next_after: listing.next_after, ..Resealed::default() };
+        while let Some((key, outcome)) = done.next().await {
+            match outcome {
+                Ok(()) => part.changed += 1,
+                Err(Error::Corrupt(corrupt)) => {
+                    part.unread += 1;
+                    part.unreadable.get_or_insert((key, corrupt));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(part)
     }
 
     async fn reseal_entry(&self, key: &str) -> Result<(), Error> {

@@ -116,13 +116,16 @@ pub fn missing(tenant: &TenantName, contents: &Contents, needs: Needs) -> Result
     wanted(needs).into_iter().filter(absent).map(made).collect()
 }
 
-/// Takes the contents out of a Secret's `data`. Bytes that are no text are left out, and so are made anew.
+/// Takes the contents out of a Secret's `data`. Bytes that are no text are left out, and so are made anew; but not those of a
+/// key of values, which is then an empty text.
 pub fn contents(data: Option<&Value>) -> Contents {
     let fields = data.and_then(Value::as_object).into_iter().flatten();
     fields
         .filter_map(|(name, value)| {
-            let bytes = STANDARD.decode(value.as_str()?).ok()?;
-            Some((name.clone(), String::from_utf8(bytes).ok()?))
+            let bytes = STANDARD.decode(value.as_str()?).ok();
+            let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+            let is_data_key = name.starts_with(ENCRYPTION_KEY);
+            Some((name.clone(), text.or_else(|| is_data_key.then(String::new))?))
         })
         .collect()
 }
@@ -265,5 +268,9 @@ mod tests {
         );
         contents.insert("encryption-key-1".into(), "by hand".into());
         assert!(missing(&shop, &contents, version(1)).unwrap().is_empty());
+        let mut raw = data(&contents);
+        raw["encryption-key-1"] = Value::String(STANDARD.encode([0xff; 32]));
+        let contents = super::contents(Some(&raw));
+        assert!(missing(&shop, &contents, version(1)).unwrap().is_empty(), "bytes are not made anew either");
     }
 }

@@ -222,7 +222,7 @@ fn authorities_of_issuers_come_from_a_secret() {
 /// The tenants' NetworkPolicies let in pods with these labels, whatever the release is called.
 #[test]
 fn traces_go_where_the_values_say_and_the_policies_allow_it() {
-    let egress = r#"tracing.egress=[{"ports":[{"port":4318,"protocol":"TCP"}]}]"#;
+    let egress = r#"tracing.egress=[{"to":[{"podSelector":{}}]}]"#;
     let options = ["--set", "tracing.endpoint=http://collector:4318", "--set-json", egress];
     let objects = render(&options).unwrap();
     let env = |component: &str, name: &str| {
@@ -234,10 +234,10 @@ fn traces_go_where_the_values_say_and_the_policies_allow_it() {
     assert_eq!(env("gateway", "OTEL_TRACES_SAMPLER_ARG"), Some(json!("0.01")));
     assert_eq!(env("operator", "KEYSTEAD_WORKER_OTLP_ENDPOINT"), Some(json!("http://collector:4318")));
     let rules = env("operator", "KEYSTEAD_WORKER_OTLP_EGRESS").unwrap();
-    assert_eq!(rules, json!(r#"[{"ports":[{"port":4318,"protocol":"TCP"}]}]"#));
+    assert_eq!(rules, json!(r#"[{"to":[{"podSelector":{}}]}]"#));
     let policy = find(&objects, "NetworkPolicy", "keystead-gateway");
     let rules = policy["spec"]["egress"].as_array().unwrap();
-    assert!(rules.contains(&json!({"ports": [{"port": 4318, "protocol": "TCP"}]})), "{rules:?}");
+    assert!(rules.contains(&json!({"to": [{"podSelector": {}}]})), "{rules:?}");
     assert!(!format!("{:?}", render(&[]).unwrap()).contains("OTLP"));
 }
 

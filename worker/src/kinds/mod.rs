@@ -49,7 +49,7 @@ impl From<Error> for Failure {
 pub(crate) async fn run(work: Work, context: &Context) -> Result<Output, Failure> {
     match work {
         Work::TtlSweep => ttl_sweep::run(&context.store).await,
-        Work::KvReencrypt => kv_reencrypt::run(context).await,
+        Work::KvReencrypt(wanted) => kv_reencrypt::run(&wanted, context).await,
         Work::KvExport(export) => kv_export::run(&export, &context.store, context.max_result_bytes).await,
     }
 }

@@ -143,7 +143,7 @@ async fn carry_out(caller: Caller, bytes: Bytes, is_remembered: bool) -> Result<
         push_result(&mut json, *op, key, result);
     }
     json.push_str("]}");
-    Ok(([(header::CONTENT_TYPE, JSON)], json).into_response())
+    Ok(([(header::CONTENT_TYPE, JSON)], caller.tenant.answer(json)).into_response())
 }
 
 fn operation(caller: &Caller, item: Item<'_>) -> Result<Operation, Problem> {

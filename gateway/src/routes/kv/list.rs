@@ -1,10 +1,10 @@
 //! `GET /kv`: keys in byte order, by page or by cursor; and how many there are.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use axum::{
     Json,
-    extract::RawQuery,
+    extract::{RawQuery, State},
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
@@ -20,6 +20,7 @@ use super::{
     stream::{NDJSON, stream},
 };
 use crate::{
+    Gateway,
     auth::{Caller, Scope},
     problem::{Code, Problem},
     telemetry::OperationKind,
@@ -116,6 +117,7 @@ impl Parameters {
     security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
 )]
 pub(crate) async fn list(
+    State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
@@ -128,7 +130,7 @@ pub(crate) async fn list(
             let detail = "an answer in lines has no pages: leave `page`, `page_size` and `limit` out";
             return Err(Problem::new(Code::Invalid, detail));
         }
-        return stream(caller, parameters).await;
+        return stream(gateway, caller, parameters).await;
     }
     let size = parameters.size.unwrap_or(DEFAULT_PAGE_SIZE);
     let by_page = parameters.after.is_none() && !parameters.values;
@@ -160,7 +162,7 @@ pub(crate) async fn list(
         let _ = write!(json, ",\"next_cursor\":\"{cursor}\"");
     }
     json.push('}');
-    let mut response = ([(header::CONTENT_TYPE, JSON)], json).into_response();
+    let mut response = ([(header::CONTENT_TYPE, JSON)], caller.tenant.answer(json)).into_response();
     if let Some(link) = next.and_then(|cursor| link(&parameters, &cursor, size).parse().ok()) {
         response.headers_mut().insert(header::LINK, link);
     }

@@ -40,7 +40,7 @@ impl From {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             from = match (&*name, &*value) {
                 ("consistency", "primary") => Self::Primary,
-                // A tenant without replicas answers by its primary.
+                // There are no replicas yet that could answer.
                 ("consistency", "replica") => Self::Anywhere,
                 ("consistency", _) => return Err(invalid("consistency: `primary` or `replica`".into())),
                 _ => {
@@ -73,7 +73,7 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
     params(
         ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
         ("If-None-Match" = Option<String>, Header, description = "An `ETag`, or `*`"),
-        ("consistency" = Option<String>, Query, description = "`primary`: by nobody but the primary; `replica`: by a replica, where there is one"),
+        ("consistency" = Option<String>, Query, description = "`primary`: by nobody but the primary, never from memory; `replica`: as when left out, there are no replicas yet"),
     ),
     responses(
         (status = 200, description = "The entry, or its bytes with `Accept: application/octet-stream`", body = crate::routes::schemas::Entry),
@@ -118,10 +118,10 @@ pub(crate) async fn read(keyed: Keyed, wanted: Wanted) -> Result<Response, Probl
         // Whatever the bytes are, a browser must not run them in the gateway's name.
         out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         out.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-        *response.body_mut() = Body::from(entry.value.clone());
+        *response.body_mut() = Body::from(keyed.caller.tenant.answer(entry.value.clone()));
     } else {
         out.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
-        *response.body_mut() = Body::from(entry_json(&keyed.key, &entry));
+        *response.body_mut() = Body::from(keyed.caller.tenant.answer(entry_json(&keyed.key, &entry)));
     }
     Ok(response)
 }

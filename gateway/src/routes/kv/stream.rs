@@ -15,24 +15,23 @@ use keystead_kv::{
 };
 
 use super::{counted, list::Parameters};
-use crate::{auth::Caller, problem::Problem, slot::Slot, telemetry::OperationKind, tenants::Tenant};
+use crate::{Gateway, auth::Caller, problem::Problem, routes::lasting::Lasting, telemetry::OperationKind};
 
 /// A line each.
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// Keys of one part.
 const PART: u64 = 1000;
-/// Where a part with values ends early, in bytes of them.
-const PART_BYTES: u64 = 1024 * 1024;
+/// Where a part with values ends early, in bytes of them: a client that does not read holds one in memory.
+const PART_BYTES: u64 = 256 * 1024;
 
 /// Answers with the first part, and goes on with the next ones as the client reads.
-pub(super) async fn stream(caller: Caller, parameters: Parameters) -> Result<Response, Problem> {
-    let mut lines = Lines {
-        tenant: caller.tenant.clone(),
-        // Counted as a watcher: it may last.
-        _place: caller.tenant.watch()?,
-        after: parameters.after.clone(),
-        parameters,
-    };
+pub(super) async fn stream(
+    gateway: Arc<Gateway>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
+    let mut lines =
+        Lines { lasting: Lasting::begin(gateway, &caller)?, after: parameters.after.clone(), parameters };
     // What is wrong from the start is told with its status; later the answer can only break off.
     let first = counted(&caller, OperationKind::List, lines.next().await)?;
     let body = Body::from_stream(lines.into_stream(first));
@@ -43,11 +42,10 @@ pub(super) async fn stream(caller: Caller, parameters: Parameters) -> Result<Res
 
 /// Where one client is in the keys.
 struct Lines {
-    tenant: Arc<Tenant>,
+    lasting: Lasting,
     parameters: Parameters,
     /// The last key that was given; none at the end.
     after: Option<String>,
-    _place: Slot,
 }
 
 impl Lines {
@@ -58,21 +56,25 @@ impl Lines {
                 return Some((Ok(first), (Some(lines), None)));
             }
             lines.after.as_ref()?;
-            match lines.next().await {
-                Ok(part) => Some((Ok(part), (Some(lines), None))),
-                // The client sees an answer without its end, and knows that it is not whole.
-                Err(error) => {
-                    tracing::warn!(tenant = %lines.tenant.name(), %error, "a stream of entries broke off");
-                    Some((Err(io::Error::other(error)), (None, None)))
-                }
+            let part = if lines.lasting.may_go_on().await {
+                lines.next().await.map_err(io::Error::other)
+            } else {
+                Err(io::Error::other("it may not go on"))
+            };
+            // Where there is none the client sees an answer without its end, and knows that it is not whole.
+            if let Err(error) = &part {
+                tracing::warn!(tenant = %lines.lasting.tenant().name(), %error, "a stream of entries broke off");
+                return Some((part, (None, None)));
             }
+            Some((part, (Some(lines), None)))
         })
     }
 
     /// The next part; it may be empty only at the end.
     async fn next(&mut self) -> Result<Bytes, Error> {
         let filter = Filter { prefix: &self.parameters.prefix, tags: &self.parameters.tags };
-        let store = self.tenant.store();
+        let tenant = self.lasting.tenant();
+        let store = tenant.store();
         let mut json = String::new();
         let from = self.after.take().unwrap_or_default();
         self.after = if self.parameters.values {
@@ -81,7 +83,7 @@ impl Lines {
         } else {
             push_lines(&mut json, store.scan_keys(filter, &from, PART).await?, push_item)
         };
-        Ok(json.into())
+        Ok(tenant.answer(json))
     }
 }
 

@@ -1,0 +1,55 @@
+//! A caller whose answer goes on after it has begun: a watch, a stream.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use crate::{
+    Gateway,
+    auth::{Caller, Principal},
+    problem::Problem,
+    slot::Slot,
+    tenants::Tenant,
+};
+
+/// Who gets the answer, and of whom.
+pub(super) struct Lasting {
+    gateway: Arc<Gateway>,
+    tenant: Arc<Tenant>,
+    principal: Principal,
+    _place: Slot,
+}
+
+impl Lasting {
+    /// Counts the client in, or refuses it.
+    pub(super) fn begin(gateway: Arc<Gateway>, caller: &Caller) -> Result<Self, Problem> {
+        let place = caller.tenant.watch()?;
+        let (tenant, principal) = (caller.tenant.clone(), caller.principal.clone());
+        Ok(Self { gateway, tenant, principal, _place: place })
+    }
+
+    /// As it is served now.
+    pub(super) fn tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
+    }
+
+    /// Whether it may go on: the gateway stays, the tenant is served and has the same Redis, and the credential still counts.
+    pub(super) async fn may_go_on(&mut self) -> bool {
+        if self.gateway.draining.load(Ordering::Relaxed) {
+            return false;
+        }
+        let Some(now) = self.gateway.table.get(self.tenant.name().as_str()) else { return false };
+        if now.route().suspended || now.route().redis != self.tenant.route().redis {
+            return false;
+        }
+        self.tenant = now;
+        match &self.principal {
+            Principal::User(user) => !user.has_expired(),
+            Principal::External(user) => !user.has_expired() && self.tenant.trusts(&user.issuer),
+            Principal::Admin => true,
+            // Where Redis is away nobody can tell, and nothing is told.
+            Principal::ApiKey { key, .. } => {
+                let found = self.tenant.api_keys().find(&key.id).await;
+                found.is_err() || found.is_ok_and(|found| found.is_some_and(|found| !found.has_expired()))
+            }
+        }
+    }
+}
