@@ -10,12 +10,11 @@ use std::{
     io::Write as _,
     net::TcpStream,
     path::{Path, PathBuf},
-    process::Command,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use client::{Answer, Client, code, eventually};
+use client::{Answer, Client, code, eventually, refused_start};
 use keystead_cluster::{api_server::ApiServer, shell::run};
 use keystead_route::{ROUTE_LABEL, SECRET_KEY};
 use keystead_tests::{
@@ -349,22 +348,8 @@ fn a_gateway_does_not_start_with_a_template_that_is_none() {
     let missing = folder.path().join("missing").display().to_string();
     let good = write("good", "{}");
     let refused = |source: [&str; 2], arguments: &[&str], says: &str| {
-        let output = Command::new(BINARY)
-            .args(source)
-            .args(arguments)
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--metrics-listen",
-                "127.0.0.1:0",
-                "--admin-listen",
-                "127.0.0.1:0",
-            ])
-            .env("KEYSTEAD_LOG_FORMAT", "text")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains(says), "{says}: {said}");
+        let said = refused_start(&[&source[..], arguments].concat());
+        assert!(said.contains(says), "{says}: {said}");
     };
     let namespace = ["--routes-namespace", NAMESPACE];
     refused(namespace, &["--sign-up-template", &missing], "name a file that the gateway may read");

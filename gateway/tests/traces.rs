@@ -5,7 +5,7 @@ mod client;
 
 use std::path::Path;
 
-use client::Client;
+use client::{Client, refused_start};
 use keystead_route::hex;
 use keystead_tests::{
     collector::{Collector, attribute},
@@ -123,12 +123,9 @@ fn an_address_that_is_none_stops_the_start() {
         ("--otlp-endpoint", "collector:4318", "write an address such as http://collector:4318"),
         ("--trace-share", "1.5", "a number from 0 to 1"),
     ] {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_keystead-gateway"))
-            .args(["--routes", ".", flag, wrong])
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains(says), "{said}");
+        let collector = ["--otlp-endpoint", "http://127.0.0.1:1"];
+        let given = if flag == collector[0] { &[][..] } else { &collector };
+        let said = refused_start(&[&["--routes", ".", flag, wrong], given].concat());
+        assert!(said.contains(says), "{said}");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     path::Path,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -26,6 +27,20 @@ pub fn start(tenants: &[&str]) -> (Vec<Server>, Gateway) {
 
 pub fn start_with(routes: &[Route]) -> Gateway {
     Gateway::start(Path::new(env!("CARGO_BIN_EXE_keystead-gateway")), routes)
+}
+
+/// Starts a gateway that must not start; gives what it says.
+pub fn refused_start(arguments: &[&str]) -> String {
+    let places = ["--listen", "--metrics-listen", "--admin-listen"];
+    let output = Command::new(env!("CARGO_BIN_EXE_keystead-gateway"))
+        .args(places.into_iter().flat_map(|place| [place, "127.0.0.1:0"]))
+        .args(arguments)
+        .env("KEYSTEAD_LOG_FORMAT", "text")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{arguments:?}: {said}");
+    said
 }
 
 /// Gives a route its owner's API key, and gives the key.

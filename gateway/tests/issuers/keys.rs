@@ -1,13 +1,10 @@
 //! How an issuer's keys are come by: new ones, lost ones, and issuers that are down, slow or wrong.
 
-use std::process::Command;
-
 use keystead_tests::redis::Server;
 use serde_json::{Value, json};
 
 use crate::{
-    BINARY,
-    client::{code, eventually},
+    client::{code, eventually, refused_start},
     is_taken,
     process::{Authority, CONFIGURATION, Issuer, KEYS, Key},
     read, start, trusting, with,
@@ -195,22 +192,12 @@ fn a_file_of_authorities_that_cannot_be_used_is_refused_at_the_start() {
     let (missing, empty) = (folder.path().join("missing.pem"), folder.path().join("empty.pem"));
     std::fs::write(&empty, "").unwrap();
     for (file, says) in [(missing, "give a readable file"), (empty, "there is no certificate in it")] {
-        let out = Command::new(BINARY)
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--metrics-listen",
-                "127.0.0.1:0",
-                "--admin-listen",
-                "127.0.0.1:0",
-            ])
-            .arg("--routes")
-            .arg(folder.path())
-            .arg("--issuer-ca")
-            .arg(&file)
-            .output()
-            .unwrap();
-        let log = String::from_utf8_lossy(&out.stderr);
-        assert!(!out.status.success() && log.contains(says) && log.contains("--issuer-ca"), "{log}");
+        let said = refused_start(&[
+            "--routes",
+            folder.path().to_str().unwrap(),
+            "--issuer-ca",
+            file.to_str().unwrap(),
+        ]);
+        assert!(said.contains(says) && said.contains("--issuer-ca"), "{said}");
     }
 }

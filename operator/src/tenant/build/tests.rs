@@ -11,13 +11,15 @@ use crate::{
 };
 
 fn built(spec: Value) -> Vec<Object> {
-    let settings = fixtures::settings();
-    let tenant = validate(&fixtures::tenant(spec), &settings, None).unwrap();
-    let credentials = fixtures::credentials();
+    built_with(spec, &fixtures::settings(), &fixtures::credentials())
+}
+
+fn built_with(spec: Value, settings: &Settings, credentials: &Credentials) -> Vec<Object> {
+    let tenant = validate(&fixtures::tenant(spec), settings, None).unwrap();
     build(&Known {
         tenant: &tenant,
-        settings: &settings,
-        credentials: Some(&credentials),
+        settings,
+        credentials: Some(credentials),
         redis_ip: Some("10.3.2.1"),
         claim_templates: None,
     })
@@ -76,15 +78,7 @@ fn workers_send_traces_where_the_installation_says_and_may_reach_it() {
     let tracing =
         Tracing { endpoint: "http://collector:4318".into(), share: 0.5, egress: egress.parse().unwrap() };
     let settings = Settings { tracing: Some(tracing), ..fixtures::settings() };
-    let tenant = validate(&fixtures::tenant(json!({})), &settings, None).unwrap();
-    let credentials = fixtures::credentials();
-    let objects = build(&Known {
-        tenant: &tenant,
-        settings: &settings,
-        credentials: Some(&credentials),
-        redis_ip: Some("10.3.2.1"),
-        claim_templates: None,
-    });
+    let objects = built_with(json!({}), &settings, &fixtures::credentials());
     let find = |kind: Kind| objects.iter().find(|it| it.key.kind == kind && it.key.name == "worker").unwrap();
     let container = &find(Kind::Deployment).body["spec"]["template"]["spec"]["containers"][0];
     let env = |name: &str| container["env"].as_array().unwrap().iter().find(|it| it["name"] == name).cloned();
@@ -97,24 +91,12 @@ fn workers_send_traces_where_the_installation_says_and_may_reach_it() {
 
 #[test]
 fn the_keys_of_values_go_to_gateway_and_worker_and_to_no_other() {
-    let settings = fixtures::settings();
-    let tenant = validate(
-        &fixtures::tenant(json!({ "encryption": { "enabled": true, "keyVersion": 2 } })),
-        &settings,
-        None,
-    )
-    .unwrap();
     let data_key = |name: &str| DataKey { name: name.into(), secret: format!("{name}-word").as_str().into() };
     let keys = vec![data_key("encryption-key-1"), data_key("encryption-key-2")];
     let encryption = Some(Encryption { keys, active_key: Some("encryption-key-2".into()) });
     let credentials = Credentials { encryption, ..fixtures::credentials() };
-    let objects = build(&Known {
-        tenant: &tenant,
-        settings: &settings,
-        credentials: Some(&credentials),
-        redis_ip: Some("10.3.2.1"),
-        claim_templates: None,
-    });
+    let spec = json!({ "encryption": { "enabled": true, "keyVersion": 2 } });
+    let objects = built_with(spec, &fixtures::settings(), &credentials);
     let told: Vec<String> = objects
         .iter()
         .filter(|it| readable(&it.body).to_string().contains("encryption-key"))
