@@ -168,6 +168,8 @@ async fn values_are_written_anew_with_another_key_and_only_their_form_changes() 
     assert!(server.cli(&["PTTL", "kv:{0}:e:key-000"]).trim().parse::<i64>().unwrap() > 500_000);
 
     let off = Store::new(connect(&server)).with_keyring(Some(retired(&[1, 2])));
+    server.cli(&["DEL", "kv:{0}:s"]);
+    assert!(!off.is_resealed().await.unwrap(), "what nobody has noted is not known");
     assert_eq!(off.reseal("", 1000).await.unwrap().changed, 300);
     off.set_resealed().await.unwrap();
     assert!(plain.is_resealed().await.unwrap());

@@ -37,7 +37,8 @@ impl Store {
     /// Whether all values are known to be written as the keyring wants it now.
     pub async fn is_resealed(&self) -> Result<bool, Error> {
         let known: Option<String> = self.connection.read(cmd("GET").arg(SEALED_WITH)).await?;
-        Ok(known.unwrap_or_default() == self.target())
+        // Where there never was a key nothing was ever noted.
+        Ok(known.or_else(|| self.keyring.is_none().then(String::new)) == Some(self.target()))
     }
 
     /// All values were found to be as the keyring wants it; that counts for a day.
