@@ -29,6 +29,6 @@ pub use error::Error;
 pub use keyring::{InvalidKey, Keyring};
 pub use lanes::{MAX_LANES, enter_lane};
 pub use store::{
-    Condition, Done, Filter, Incremented, Listing, NotIncremented, Operation, Outcome, Put, Read, Resealed,
-    Select, Store, Ttl, Written,
+    Condition, Done, Filter, Incremented, LARGEST_NUMBER, Listing, NotIncremented, Operation, Outcome, Put,
+    Read, Resealed, Select, Store, Ttl, Written,
 };

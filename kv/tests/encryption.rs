@@ -1,6 +1,8 @@
 //! Values encrypted at rest, on a real Redis whose bytes are looked at.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed step ends the test")]
 
+mod common;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -8,24 +10,16 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use common::{connect, server};
 use keystead_kv::{
-    Condition, ConnectOptions, Connection, Corrupt, Entry, Error, Filter, InvalidKey, JSON, Keyring, Outcome,
-    Put, Select, Store, Ttl, acl,
+    Condition, Corrupt, Entry, Error, Filter, InvalidKey, JSON, Keyring, Outcome, Put, Select, Store, Ttl,
     idempotency::{Answer, Known, Requests},
 };
-use keystead_route::{DataKey, Encryption, Endpoint};
+use keystead_route::{DataKey, Encryption};
 use keystead_tests::redis::Server;
 
+const GATEWAY: Option<&str> = Some("gateway");
 const SECRET: &str = "the-word-that-nobody-may-see";
-
-fn server() -> Server {
-    Server::with_users(&[&format!("user gateway on >word {}", acl::GATEWAY)])
-}
-
-fn connect(server: &Server) -> Connection {
-    let endpoint = Endpoint::Standalone { address: server.address() };
-    Connection::open(ConnectOptions::new(endpoint, Some("gateway".into()), Some("word".into()))).unwrap()
-}
 
 /// The keys with these numbers; the last one writes.
 fn keyring(keys: &[u8]) -> Keyring {
@@ -43,7 +37,7 @@ fn retired(keys: &[u8]) -> Keyring {
 }
 
 fn store(server: &Server, keys: &[u8]) -> Store {
-    Store::new(connect(server)).with_keyring((!keys.is_empty()).then(|| keyring(keys)))
+    Store::new(connect(server, GATEWAY)).with_keyring((!keys.is_empty()).then(|| keyring(keys)))
 }
 
 fn put(value: &str) -> Put {
@@ -77,7 +71,7 @@ async fn redis_holds_nothing_that_can_be_read_and_readers_see_what_was_written()
     write(&store, "a", SECRET).await;
     write(&store, "b", &SECRET.repeat(1000)).await;
     write(&store, "empty", "").await;
-    let requests = Requests::new(connect(&server), Some(keyring(&[1])));
+    let requests = Requests::new(connect(&server, GATEWAY), Some(keyring(&[1])));
     assert!(matches!(requests.begin("id", SECRET).await.unwrap(), Known::New));
     let answer = Answer { status: 200, headers: Vec::new(), body: SECRET.into() };
     requests.end("id", SECRET, answer.clone()).await.unwrap();
@@ -167,7 +161,7 @@ async fn values_are_written_anew_with_another_key_and_only_their_form_changes() 
     assert_eq!(readable(&server, SECRET), "");
     assert!(server.cli(&["PTTL", "kv:{0}:e:key-000"]).trim().parse::<i64>().unwrap() > 500_000);
 
-    let off = Store::new(connect(&server)).with_keyring(Some(retired(&[1, 2])));
+    let off = Store::new(connect(&server, GATEWAY)).with_keyring(Some(retired(&[1, 2])));
     server.cli(&["DEL", "kv:{0}:s"]);
     assert!(!off.is_resealed().await.unwrap(), "what nobody has noted is not known");
     assert_eq!(off.reseal("", 1000).await.unwrap().changed, 300);
@@ -250,9 +244,10 @@ async fn a_new_key_is_written_with_only_when_everybody_can_know_it() {
     let server = server();
     let delay = Duration::from_millis(300);
     let rotated = keyring(&[1, 2]).succeeding(Some(&keyring(&[1])), delay);
-    let begun = Store::new(connect(&server)).with_keyring(Some(keyring(&[1]).succeeding(None, delay)));
+    let begun =
+        Store::new(connect(&server, GATEWAY)).with_keyring(Some(keyring(&[1]).succeeding(None, delay)));
     write(&begun, "plain", SECRET).await;
-    let new = Store::new(connect(&server)).with_keyring(Some(rotated));
+    let new = Store::new(connect(&server, GATEWAY)).with_keyring(Some(rotated));
     write(&new, "old", SECRET).await;
     // Who knows only the old keys still reads both.
     assert!(store(&server, &[]).get("plain").await.unwrap().is_some());

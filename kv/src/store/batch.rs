@@ -89,9 +89,11 @@ impl Store {
         for (step, answer) in steps.into_iter().zip(answers?) {
             let those = operations.get(results.len()..results.len() + step).unwrap_or_default();
             match those {
-                [Operation::Put { .. }, ..] => results.extend(puts(step, answer)),
-                [operation, ..] => results.push(answer.and_then(|answer| self.done(operation, answer, room))),
-                [] => {}
+                [Operation::Get { key }] => {
+                    results.push(answer.and_then(|answer| self.got(key, answer, room)));
+                }
+                [Operation::Delete { .. }] => results.push(answer.and_then(delete_done)),
+                puts => results.extend(puts_done(puts.len(), answer)),
             }
         }
         Ok(results)
@@ -115,18 +117,12 @@ impl Store {
         Ok(call)
     }
 
-    fn done(&self, operation: &Operation, answer: Value, room: usize) -> Result<Done, Error> {
-        match operation {
-            Operation::Get { key } => {
-                let bytes = Vec::<u8>::from_redis_value(answer).map_err(|_| unexpected())?;
-                match bytes.len() {
-                    0 => Ok(Done::Got(None)),
-                    length if length > room => Ok(Done::TooLarge { room }),
-                    _ => Ok(Done::Got(Some(self.decode(key, bytes)?))),
-                }
-            }
-            Operation::Put { .. } => put_done(answer),
-            Operation::Delete { .. } => Ok(Done::Deleted(matches!(deleted(answer)?, Outcome::Done(())))),
+    fn got(&self, key: &str, answer: Value, room: usize) -> Result<Done, Error> {
+        let bytes = Vec::<u8>::from_redis_value(answer).map_err(|_| unexpected())?;
+        match bytes.len() {
+            0 => Ok(Done::Got(None)),
+            length if length > room => Ok(Done::TooLarge { room }),
+            _ => Ok(Done::Got(Some(self.decode(key, bytes)?))),
         }
     }
 }
@@ -149,12 +145,16 @@ fn leading_puts(operations: &[Operation]) -> Vec<(&str, &Put)> {
 }
 
 /// The results of one script call.
-fn puts(count: usize, answer: Result<Value, Error>) -> Vec<Result<Done, Error>> {
+fn puts_done(count: usize, answer: Result<Value, Error>) -> Vec<Result<Done, Error>> {
     match answer {
         Ok(Value::Array(answers)) if answers.len() == count => answers.into_iter().map(put_done).collect(),
         Ok(_) => vec![Err(unexpected()); count],
         Err(error) => vec![Err(error); count],
     }
+}
+
+fn delete_done(answer: Value) -> Result<Done, Error> {
+    Ok(Done::Deleted(matches!(deleted(answer)?, Outcome::Done(()))))
 }
 
 fn put_done(answer: Value) -> Result<Done, Error> {

@@ -28,8 +28,8 @@ pub enum NotIncremented {
     TooLarge,
 }
 
-/// Largest number of which JSON's readers agree.
-const LARGEST: i64 = 9_007_199_254_740_991;
+/// Largest number, of either sign, of which JSON's readers agree (RFC 8259, section 6).
+pub const LARGEST_NUMBER: i64 = 9_007_199_254_740_991;
 /// How often a write is tried that others get in the way of.
 const ATTEMPTS: u32 = 50;
 
@@ -94,7 +94,7 @@ impl Store {
                 }
                 None => (Some(0), ttl, Condition::Absent),
             };
-            let sum = old.and_then(|old| old.checked_add(by)).filter(|sum| sum.abs() <= LARGEST);
+            let sum = old.and_then(|old| old.checked_add(by)).filter(|sum| sum.abs() <= LARGEST_NUMBER);
             let Some(sum) = sum else { return Ok(Err(NotIncremented::TooLarge)) };
             let (content_type, tags) = entry.map_or_else(
                 || (JSON.to_owned(), BTreeMap::new()),

@@ -84,15 +84,7 @@ impl Store {
         limit: u64,
     ) -> Result<Listing<Metadata>, Error> {
         self.sweep(20_000).await?;
-        let decode = |_: &str, bytes: Vec<u8>| Ok(decode_head(&bytes)?.0);
-        self.stretches(
-            filter,
-            select,
-            Bounds { limit, max_bytes: u64::MAX, is_counted: true },
-            "head",
-            decode,
-        )
-        .await
+        self.heads(filter, select, Bounds { limit, max_bytes: u64::MAX, is_counted: true }).await
     }
 
     /// As [`Self::list`], with the values: fewer than the limit where they hold `max_bytes`.
@@ -114,9 +106,8 @@ impl Store {
         after: &str,
         limit: u64,
     ) -> Result<Listing<Metadata>, Error> {
-        let decode = |_: &str, bytes: Vec<u8>| Ok(decode_head(&bytes)?.0);
         let bounds = Bounds { limit, max_bytes: u64::MAX, is_counted: false };
-        self.stretches(filter, Select::After(after), bounds, "head", decode).await
+        self.heads(filter, Select::After(after), bounds).await
     }
 
     /// As [`Self::scan_keys`], with the values: fewer than the limit where they hold `max_bytes`.
@@ -128,6 +119,16 @@ impl Store {
         max_bytes: u64,
     ) -> Result<Listing<Entry>, Error> {
         self.entries(filter, Select::After(after), Bounds { limit, max_bytes, is_counted: false }).await
+    }
+
+    async fn heads(
+        &self,
+        filter: Filter<'_>,
+        select: Select<'_>,
+        bounds: Bounds,
+    ) -> Result<Listing<Metadata>, Error> {
+        let decode = |_: &str, bytes: Vec<u8>| Ok(decode_head(&bytes)?.0);
+        self.stretches(filter, select, bounds, "head", decode).await
     }
 
     async fn entries(

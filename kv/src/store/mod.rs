@@ -12,7 +12,7 @@ use bytes::Bytes;
 use redis::{FromRedisValue as _, Value, cmd};
 
 pub use batch::{Done, Operation};
-pub use change::{Incremented, NotIncremented};
+pub use change::{Incremented, LARGEST_NUMBER, NotIncremented};
 pub use list::{Filter, Listing, Select};
 pub use read::Read;
 pub use reseal::Resealed;

@@ -23,12 +23,29 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Registration {
-    pub(super) username: String,
-    pub(super) email: String,
+    username: String,
+    email: String,
     pub(super) password: String,
     tenant: Option<String>,
     /// Only an admin may say.
     pub(super) scopes: Option<Vec<String>>,
+}
+
+impl Registration {
+    pub(super) fn check_names(&self) -> Result<(), Problem> {
+        check_username(&self.username)?;
+        check_email(&self.email)
+    }
+
+    /// The account with these scopes; its password is hashed.
+    pub(super) async fn into_account(
+        self,
+        gateway: &Gateway,
+        scopes: Vec<String>,
+    ) -> Result<Account, Problem> {
+        let password_hash = gateway.passwords.hash(self.password).await?;
+        Ok(Account { username: self.username, email: self.email, password_hash, scopes, is_active: true })
+    }
 }
 
 #[utoipa::path(
@@ -58,7 +75,7 @@ pub(crate) async fn register(
     } else {
         None
     };
-    let registration: Registration = body::json(&parts.headers, content).await?;
+    let mut registration: Registration = body::json(&parts.headers, content).await?;
     if caller.is_none() && path_tenant(&parts).is_none() && registration.tenant.is_none() {
         return sign_up(&gateway, &parts, registration).await;
     }
@@ -75,16 +92,9 @@ pub(crate) async fn register(
             "the tenant's spec.auth.signUp is Closed: an admin of the tenant makes accounts",
         ));
     }
-    let scopes = scopes(registration.scopes, by_admin)?;
-    check_username(&registration.username)?;
-    check_email(&registration.email)?;
-    let account = Account {
-        username: registration.username,
-        email: registration.email,
-        password_hash: gateway.passwords.hash(registration.password).await?,
-        scopes,
-        is_active: true,
-    };
+    let scopes = scopes(registration.scopes.take(), by_admin)?;
+    registration.check_names()?;
+    let account = registration.into_account(&gateway, scopes).await?;
     let taken = |what| Err(Problem::new(Code::AccountExists, format!("the {what} is taken")));
     match tenant.accounts().create(&account).await? {
         Created::UsernameTaken => return taken("user name"),
@@ -118,7 +128,7 @@ fn scopes(asked: Option<Vec<String>>, by_admin: bool) -> Result<Vec<String>, Pro
     }
 }
 
-pub(super) fn check_username(username: &str) -> Result<(), Problem> {
+fn check_username(username: &str) -> Result<(), Problem> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
     if (1..=64).contains(&username.len()) && username.bytes().all(allowed) {
         Ok(())
@@ -128,7 +138,7 @@ pub(super) fn check_username(username: &str) -> Result<(), Problem> {
 }
 
 /// Only what every address has: whether it exists, only a message to it can tell.
-pub(super) fn check_email(email: &str) -> Result<(), Problem> {
+fn check_email(email: &str) -> Result<(), Problem> {
     let right = email.len() <= 254
         && !email.chars().any(|c| c.is_whitespace() || c.is_control())
         && email

@@ -5,14 +5,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
-use keystead_kv::accounts::Account;
 use keystead_route::TenantName;
 use serde_json::json;
 
-use super::{
-    Tokens,
-    register::{Registration, check_email, check_username},
-};
+use super::{Tokens, register::Registration};
 use crate::{
     Gateway,
     auth::{Scope, check_password},
@@ -40,18 +36,12 @@ pub(super) async fn sign_up(
             "scopes: who registers a tenant of their own has all of them",
         ));
     }
-    check_username(&registration.username)?;
-    check_email(&registration.email)?;
+    registration.check_names()?;
     let _place = sign_ups.enter()?;
     check_password(&registration.password)?;
     gateway.addresses.sign_up(gateway.addresses.of(parts))?;
-    let account = Account {
-        username: registration.username,
-        email: registration.email,
-        password_hash: gateway.passwords.hash(registration.password).await?,
-        scopes: Scope::ALL.map(|scope| scope.word().to_owned()).to_vec(),
-        is_active: true,
-    };
+    let scopes = Scope::ALL.map(|scope| scope.word().to_owned()).to_vec();
+    let account = registration.into_account(gateway, scopes).await?;
     match sign_ups.ask(gateway, &account).await? {
         Asked::Ready(tenant) => match Tokens::issue(&tenant, &account).await {
             Ok(tokens) => Ok((StatusCode::CREATED, tokens).into_response()),

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use keystead_kv::{EntityTag, NotIncremented, Ttl};
+use keystead_kv::{EntityTag, LARGEST_NUMBER, NotIncremented, Ttl};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,9 +20,6 @@ use crate::{
     routes::body,
     telemetry::OperationKind,
 };
-
-/// Whole numbers up to here are exact in every JSON reader (RFC 8259, section 6).
-const LARGEST: i64 = 9_007_199_254_740_991;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,7 +63,7 @@ pub(crate) async fn increment(
 
 async fn add(keyed: Keyed, headers: HeaderMap, bytes: Bytes) -> Result<Response, Problem> {
     let by = body::parse_optional::<Fields>(&headers, &bytes)?.map_or(1, |fields| fields.by);
-    if !(-LARGEST..=LARGEST).contains(&by) {
+    if !(-LARGEST_NUMBER..=LARGEST_NUMBER).contains(&by) {
         return Err(Problem::new(Code::Invalid, "by: a whole number within ±9007199254740991"));
     }
     let ttl: Ttl = ttl_of(keyed.caller.tenant.route().limits.default_ttl_seconds)?;

@@ -1,0 +1,109 @@
+//! A real worker process, and its queue and store on a real Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step ends the test")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use keystead_kv::{
+    Condition, ConnectOptions, Connection, Outcome, Put, Store, Ttl,
+    queue::{Job, Queue},
+};
+use keystead_route::Endpoint;
+use keystead_tests::redis::Server;
+
+pub const PASSWORD: &str = "word-of-the-worker";
+
+#[derive(Debug)]
+pub struct Worker {
+    pub child: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Worker {
+    pub fn start(server: &Server, user: Option<&str>, extra: &[&str]) -> Self {
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let password = folder.path().join("password");
+        std::fs::write(&password, PASSWORD).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystead-worker"));
+        command
+            .args([
+                "--tenant",
+                "acme",
+                "--redis-address",
+                &server.address(),
+                "--log-format",
+                "text",
+                "--log",
+                "warn",
+            ])
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(extra);
+        if let Some(user) = user {
+            command.args(["--redis-username", user, "--redis-password-file"]).arg(&password);
+        }
+        let child = command.stdin(Stdio::null()).spawn().unwrap();
+        Self { child, port, _folder: folder }
+    }
+
+    pub fn terminate(&self) {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+    }
+
+    pub fn page(&self, path: &str) -> Option<(u16, String)> {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let mut answer = agent.get(format!("http://127.0.0.1:{}{path}", self.port)).call().ok()?;
+        Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn connect(server: &Server, user: Option<&str>) -> Connection {
+    let endpoint = Endpoint::Standalone { address: server.address() };
+    let password = user.map(|_| PASSWORD.into());
+    Connection::open(ConnectOptions::new(endpoint, user.map(str::to_owned), password)).unwrap()
+}
+
+pub fn queue(server: &Server) -> Queue {
+    Queue::new(connect(server, None))
+}
+
+pub async fn write(store: &Store, key: &str, value: &[u8], content_type: &str, ttl: Ttl) {
+    let put =
+        Put { value: value.to_vec().into(), content_type: content_type.into(), tags: BTreeMap::new(), ttl };
+    assert!(matches!(store.put(key, &put, &Condition::Any).await.unwrap(), Outcome::Done(_)));
+}
+
+/// Asks until the probe gives something; panics after 20 s with what it saw last.
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let started = Instant::now();
+    loop {
+        match probe().await {
+            Ok(found) => return found,
+            Err(last) => {
+                assert!(started.elapsed() < Duration::from_secs(20), "{what} does not come; last: {last}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub async fn ended(queue: &Queue, id: &str, status: &str) -> Job {
+    eventually("the end of the job", async || {
+        let job = queue.get(id).await.unwrap().unwrap();
+        if job.status == status { Ok(job) } else { Err(format!("{job:?}")) }
+    })
+    .await
+}
