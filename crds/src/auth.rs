@@ -50,10 +50,14 @@ pub struct IssuerSpec {
     /// A token is for this tenant if its `aud` has one of these.
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 256)))]
     pub audiences: Vec<String>,
-    /// The claim with the scopes: words separated by blanks, or a list of them.
-    #[serde(default = "scopes_claim")]
+    /// The claim with the scopes: words separated by blanks, or a list of them. `scope` when left out.
+    #[serde(default = "scopes_claim", skip_serializing_if = "is_scopes_claim")]
     #[schemars(length(min = 1, max = 64))]
     pub scopes_claim: String,
+}
+
+fn is_scopes_claim(name: &str) -> bool {
+    name == scopes_claim()
 }
 
 fn scopes_claim() -> String {

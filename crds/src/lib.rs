@@ -7,11 +7,13 @@
 // kube's `KubeSchema` repeats each type inside a function, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
 
+mod audit;
 mod auth;
 mod autoscaling;
 mod cache;
 mod check;
 mod encryption;
+mod hibernation;
 mod network;
 mod quantity;
 mod redis;
@@ -19,23 +21,30 @@ mod schema;
 mod settings;
 mod status;
 mod tenant;
+mod tls;
 mod worker;
 
+pub use audit::AuditSpec;
 pub use auth::{AuthSpec, IssuerSpec, Signing};
-pub use autoscaling::{AutoscalingSpec, Profile, WorkerAutoscaling};
+pub use autoscaling::{AutoscalingSpec, Profile, ReaderAutoscaling, WorkerAutoscaling};
 pub use cache::CacheSpec;
 pub use check::{Refused, check};
 pub use encryption::EncryptionSpec;
+pub use hibernation::HibernationSpec;
 pub use network::{EgressPeer, EgressPort, NetworkSpec, Peer, Protocol};
 pub use quantity::{InvalidQuantity, bytes, canonical, is_same_amount};
 pub use redis::{
-    AppendOnly, EvictionPolicy, PersistenceSpec, RedisSpec, ResourceAmounts, Resources, StorageSpec, Topology,
+    AppendOnly, CredentialsSpec, Durability, EvictionPolicy, PersistenceSpec, RedisSpec, ResourceAmounts,
+    Resources, StorageSpec, Topology,
 };
 pub use schema::{crd, yaml};
-pub use settings::{InvalidSetting, check_setting};
-pub use status::{Phase, RedisStatus, TenantStatus, condition};
+pub use settings::{InvalidSetting, check_setting, live_settings};
+pub use status::{
+    Failover, MemberRole, MemberStatus, Phase, RedisStatus, TenantStatus, UsageStatus, condition,
+};
 pub use tenant::{DeletionPolicy, LimitsSpec, Tenant, TenantSpec};
-pub use worker::{ScheduleSpec, WorkerSpec};
+pub use tls::TlsSpec;
+pub use worker::{ScheduleSpec, WebhookSpec, WorkerSpec};
 
 /// Put on a Tenant while the operator has something to remove for it.
 pub const FINALIZER: &str = "keystead.io/tenant";

@@ -84,7 +84,8 @@ impl EgressPeer {
 pub struct EgressPort {
     #[schemars(range(min = 1, max = 65_535))]
     pub port: i32,
-    #[serde(default)]
+    /// TCP when left out.
+    #[serde(default, skip_serializing_if = "Protocol::is_usual")]
     pub protocol: Protocol,
 }
 
@@ -98,6 +99,12 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// For `serde`, whose signature this is: what is usual is not filled in.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// As in NetworkPolicy.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{quantity, settings};
+use crate::{quantity, settings, tls::TlsSpec};
 
 /// The tenant's Redis.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -17,13 +17,58 @@ use crate::{quantity, settings};
         .message("set redis.version or redis.image, not both: version picks the image from the operator's table"),
     validation = Rule::new("!self.storage.ephemeral || !has(self.persistence.appendOnly) || self.persistence.appendOnly == 'Never'")
         .message("ephemeral storage is lost with its pod: leave redis.persistence.appendOnly out or set it to Never"),
+    validation = Rule::new("!has(self.members) || self.topology == 'Replicated'")
+        .message("redis.members is the number of Redis of a Replicated topology: leave it out, or set redis.topology to Replicated"),
+    validation = Rule::new("oldSelf.topology != 'Replicated' || self.topology != 'Replicated' || (has(self.members) ? self.members : 3) >= (has(oldSelf.members) ? oldSelf.members : 3)")
+        .message("redis.members cannot go down: those that stay could not tell whether the others are gone or cut off; make a second Tenant and copy the data over"),
+    validation = Rule::new("!has(self.shards) || self.topology == 'Cluster'")
+        .message("redis.shards is the number of parts of a Cluster topology: leave it out, or set redis.topology to Cluster"),
+    validation = Rule::new("!has(self.replicasPerShard) || self.topology == 'Cluster'")
+        .message("redis.replicasPerShard is for a Cluster topology: leave it out, or set redis.topology to Cluster"),
+    validation = Rule::new("oldSelf.topology != 'Cluster' || self.topology != 'Cluster' || (has(self.replicasPerShard) ? self.replicasPerShard : 1) >= (has(oldSelf.replicasPerShard) ? oldSelf.replicasPerShard : 1)")
+        .message("redis.replicasPerShard cannot go down: those that stay could not tell whether the others are gone or cut off; make a second Tenant and bring the data over by backup and restore"),
+    validation = Rule::new("self.topology != 'Cluster' || !self.storage.ephemeral")
+        .message("redis.storage.ephemeral does not go with a Cluster topology: a member keeps on its volume which part of the data it holds; leave ephemeral out"),
+    validation = Rule::new("self.durability != 'Replicated' || self.topology != 'Standalone'")
+        .message("redis.durability Replicated needs another Redis that has the write: set redis.topology to Replicated, or durability to Async or Fsync"),
+    validation = Rule::new("self.durability != 'Replicated' || self.topology != 'Cluster' || !has(self.replicasPerShard) || self.replicasPerShard >= 1")
+        .message("redis.durability Replicated needs another Redis that has the write: set redis.replicasPerShard to 1 or 2, or durability to Async or Fsync"),
+    validation = Rule::new("self.durability != 'Fsync' || (!self.storage.ephemeral && (!has(self.persistence.appendOnly) || self.persistence.appendOnly != 'Never'))")
+        .message("redis.durability Fsync waits for the append-only file: leave storage.ephemeral and persistence.appendOnly Never out, or set durability to Async"),
+    validation = Rule::new("self.durability != 'Fsync' || !has(self.version) || !self.version.matches('^[0-9]{1,4}[.][0-9]{1,4}$') || int(self.version.split('.')[0]) * 10000 + int(self.version.split('.')[1]) >= 70002")
+        .message("redis.durability Fsync needs Redis 7.2 or later (WAITAOF): raise redis.version, or set durability to Async or Replicated"),
 )]
 pub struct RedisSpec {
-    /// Standalone: one Redis. Cannot be changed.
+    /// Standalone: one Redis. Replicated: several, one of which takes the writes; another takes over when it fails. Cluster:
+    /// the data in several parts (shards), each with a Redis that takes its writes, for more than one can hold or serve.
+    /// Standalone can be changed to Replicated, with Redis away for some seconds; nothing else can be changed.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("redis.topology cannot be changed: data does not move between topologies; make a second Tenant and copy it over"))]
+    #[x_kube(
+        validation = Rule::new("self == 'Cluster' || oldSelf == 'Cluster' || self == oldSelf || (oldSelf == 'Standalone' && self == 'Replicated')")
+            .message("redis.topology changes only from Standalone to Replicated: make a second Tenant and copy the data over"),
+        validation = Rule::new("(self == 'Cluster') == (oldSelf == 'Cluster')")
+            .message("redis.topology does not change from or to Cluster, which lays the data out otherwise: make a second Tenant and bring the data over by backup and restore"),
+    )]
     pub topology: Topology,
+    /// Redis of a Replicated topology, each with a Sentinel: 3 (default) or 5. Can be raised, not lowered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == 3 || self == 5")
+        .message("redis.members is 3 or 5: with an even number a cut in the middle leaves no majority"))]
+    pub members: Option<i32>,
+    /// Parts of the data of a Cluster topology: 3 (default) to 16. Can be raised and lowered: the data is moved while it is
+    /// served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 3, max = 16))]
+    pub shards: Option<i32>,
+    /// Redis of each shard beside the one that takes its writes: 0, 1 (default) or 2. Without one, a shard is away whenever its
+    /// Redis is. Can be raised, not lowered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2))]
+    pub replicas_per_shard: Option<i32>,
+    /// When a write is acknowledged. Async: as soon as the primary has it. Replicated: as soon as most of the members have
+    /// it. Fsync: as soon as it is on disk, of the primary and of most of the members; needs Redis 7.2.
+    #[serde(default)]
+    pub durability: Durability,
     /// Picks the image from the operator's table; the operator's default when neither version nor image is given.
     /// Can be raised, not lowered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +92,10 @@ pub struct RedisSpec {
     pub storage: StorageSpec,
     #[serde(default)]
     pub persistence: PersistenceSpec,
+    #[serde(default, skip_serializing_if = "CredentialsSpec::is_default")]
+    pub credentials: CredentialsSpec,
+    #[serde(default)]
+    pub tls: TlsSpec,
     /// What Redis does when its memory is full. NoEviction: writes fail. Volatile…: entries with a time to live make room.
     /// Redis' allkeys-… policies are not offered: they would evict accounts, indexes and jobs.
     #[serde(default)]
@@ -62,6 +111,8 @@ pub struct RedisSpec {
 pub enum Topology {
     #[default]
     Standalone,
+    Replicated,
+    Cluster,
 }
 
 impl Topology {
@@ -69,6 +120,27 @@ impl Topology {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Standalone => "Standalone",
+            Self::Replicated => "Replicated",
+            Self::Cluster => "Cluster",
+        }
+    }
+}
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Durability {
+    #[default]
+    Async,
+    Replicated,
+    Fsync,
+}
+
+impl From<Durability> for keystead_route::Durability {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Async => Self::Async,
+            Durability::Replicated => Self::Replicated,
+            Durability::Fsync => Self::Fsync,
         }
     }
 }
@@ -150,6 +222,38 @@ pub struct PersistenceSpec {
     /// disk. Never: snapshots alone, a crash loses minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub append_only: Option<AppendOnly>,
+}
+
+/// The passwords with which gateway, worker and the members log in to Redis. The annotation keystead.io/rotate-passwords has them
+/// replaced whenever its value changes; nobody is cut off by that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.existingSecret) || !has(self.rotateAfter)")
+        .message("redis.credentials.rotateAfter does not go with existingSecret: who keeps the passwords replaces them"),
+)]
+pub struct CredentialsSpec {
+    /// A Secret in the tenant's namespace in which somebody else keeps the passwords (External Secrets, Vault):
+    /// gateway-password, worker-password, monitor-password, and keeper-password of a Standalone, replication-password and
+    /// sentinel-password of a Replicated, replication-password and cluster-password of a Cluster topology. When they change,
+    /// the new ones are taken over within a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$') && self != 'credentials' && self != 'redis-users'")
+        .message("redis.credentials.existingSecret is the name of a Secret in the tenant's namespace, other than credentials and redis-users, which the operator writes"))]
+    #[schemars(length(max = 253))]
+    pub existing_secret: Option<String>,
+    /// New passwords are made after this time, such as 720h; never when left out. 1h to 87600h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,9}[hms])+$') && duration(self) >= duration('1h') && duration(self) <= duration('87600h')")
+        .message("redis.credentials.rotateAfter is a duration of 1h to 87600h, such as 720h"))]
+    pub rotate_after: Option<String>,
+}
+
+impl CredentialsSpec {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// When the append-only file reaches the disk (`appendfsync`).

@@ -16,33 +16,35 @@ enum Kind {
     Events,
 }
 
-const ALLOWED: &[(&str, Kind)] = &[
-    ("active-defrag-cycle-max", Kind::Number(1, 99)),
-    ("active-defrag-cycle-min", Kind::Number(1, 99)),
-    ("active-expire-effort", Kind::Number(1, 10)),
-    ("activedefrag", Kind::YesNo),
-    ("auto-aof-rewrite-min-size", Kind::Memory),
-    ("auto-aof-rewrite-percentage", Kind::Number(0, 1000)),
-    ("busy-reply-threshold", Kind::Number(100, 600_000)),
-    ("dynamic-hz", Kind::YesNo),
-    ("hash-max-listpack-entries", Kind::Number(0, 1_000_000)),
-    ("hash-max-listpack-value", Kind::Number(0, 1_000_000)),
-    ("hz", Kind::Number(1, 500)),
-    ("io-threads", Kind::Number(1, 16)),
-    ("latency-monitor-threshold", Kind::Number(0, 600_000)),
-    ("lazyfree-lazy-eviction", Kind::YesNo),
-    ("lazyfree-lazy-expire", Kind::YesNo),
-    ("lazyfree-lazy-server-del", Kind::YesNo),
-    ("lazyfree-lazy-user-del", Kind::YesNo),
-    ("lfu-decay-time", Kind::Number(0, 10_000)),
-    ("lfu-log-factor", Kind::Number(0, 10_000)),
-    ("maxmemory-samples", Kind::Number(1, 64)),
-    ("notify-keyspace-events", Kind::Events),
-    ("slowlog-log-slower-than", Kind::Number(-1, 60_000_000)),
-    ("slowlog-max-len", Kind::Number(0, 100_000)),
-    ("tcp-keepalive", Kind::Number(0, 3600)),
-    ("zset-max-listpack-entries", Kind::Number(0, 1_000_000)),
-    ("zset-max-listpack-value", Kind::Number(0, 1_000_000)),
+/// Each with what it is when a tenant says nothing, where Redis takes it while it runs; that is the default of Redis, but for
+/// freeing memory beside the commands.
+const ALLOWED: &[(&str, Kind, Option<&str>)] = &[
+    ("active-defrag-cycle-max", Kind::Number(1, 99), Some("25")),
+    ("active-defrag-cycle-min", Kind::Number(1, 99), Some("1")),
+    ("active-expire-effort", Kind::Number(1, 10), Some("1")),
+    ("activedefrag", Kind::YesNo, Some("no")),
+    ("auto-aof-rewrite-min-size", Kind::Memory, Some("64mb")),
+    ("auto-aof-rewrite-percentage", Kind::Number(0, 1000), Some("100")),
+    ("busy-reply-threshold", Kind::Number(100, 600_000), Some("5000")),
+    ("dynamic-hz", Kind::YesNo, Some("yes")),
+    ("hash-max-listpack-entries", Kind::Number(0, 1_000_000), Some("512")),
+    ("hash-max-listpack-value", Kind::Number(0, 1_000_000), Some("64")),
+    ("hz", Kind::Number(1, 500), Some("10")),
+    ("io-threads", Kind::Number(1, 16), None),
+    ("latency-monitor-threshold", Kind::Number(0, 600_000), Some("0")),
+    ("lazyfree-lazy-eviction", Kind::YesNo, Some("yes")),
+    ("lazyfree-lazy-expire", Kind::YesNo, Some("yes")),
+    ("lazyfree-lazy-server-del", Kind::YesNo, Some("yes")),
+    ("lazyfree-lazy-user-del", Kind::YesNo, Some("no")),
+    ("lfu-decay-time", Kind::Number(0, 10_000), Some("1")),
+    ("lfu-log-factor", Kind::Number(0, 10_000), Some("10")),
+    ("maxmemory-samples", Kind::Number(1, 64), Some("5")),
+    ("notify-keyspace-events", Kind::Events, Some("")),
+    ("slowlog-log-slower-than", Kind::Number(-1, 60_000_000), Some("10000")),
+    ("slowlog-max-len", Kind::Number(0, 100_000), Some("128")),
+    ("tcp-keepalive", Kind::Number(0, 3600), Some("300")),
+    ("zset-max-listpack-entries", Kind::Number(0, 1_000_000), Some("128")),
+    ("zset-max-listpack-value", Kind::Number(0, 1_000_000), Some("64")),
 ];
 
 /// Why a setting of `redis.config` was refused.
@@ -58,7 +60,7 @@ pub enum InvalidSetting {
 
 /// Checks one setting, as far as the schema cannot: the apiserver knows the names, this knows the values as well.
 pub fn check_setting(name: &str, value: &str) -> Result<(), InvalidSetting> {
-    let Some((_, kind)) = ALLOWED.iter().find(|(allowed, _)| *allowed == name) else {
+    let Some((_, kind, _)) = ALLOWED.iter().find(|(allowed, ..)| *allowed == name) else {
         return Err(InvalidSetting::NotAllowed(name.to_owned()));
     };
     let (good, takes) = match *kind {
@@ -78,6 +80,11 @@ pub fn check_setting(name: &str, value: &str) -> Result<(), InvalidSetting> {
     } else {
         Err(InvalidSetting::Value { name: name.to_owned(), value: value.to_owned(), takes })
     }
+}
+
+/// The settings that Redis takes while it runs, with what each is when a tenant says nothing.
+pub fn live_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALLOWED.iter().filter_map(|(name, _, default)| Some((*name, (*default)?)))
 }
 
 fn is_memory(value: &str) -> bool {
@@ -129,8 +136,8 @@ pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
     });
     let refused = REFUSED.iter().flat_map(|(names, _)| names.iter());
     let known: Vec<_> =
-        ALLOWED.iter().map(|(name, _)| name).chain(refused).map(|name| format!("'{name}'")).collect();
-    let allowed: Vec<_> = ALLOWED.iter().map(|(name, _)| *name).collect();
+        ALLOWED.iter().map(|(name, ..)| name).chain(refused).map(|name| format!("'{name}'")).collect();
+    let allowed: Vec<_> = ALLOWED.iter().map(|(name, ..)| *name).collect();
     let mut rules = vec![
         Rule::new(format!("self.all(name, name in [{}])", known.join(", ")))
             .message(Message::Message(format!("redis.config takes only {}", allowed.join(", ")))),

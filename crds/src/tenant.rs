@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    auth::AuthSpec, autoscaling::AutoscalingSpec, cache::CacheSpec, encryption::EncryptionSpec,
-    network::NetworkSpec, redis::RedisSpec, status::TenantStatus, worker::WorkerSpec,
+    audit::AuditSpec, auth::AuthSpec, autoscaling::AutoscalingSpec, cache::CacheSpec,
+    encryption::EncryptionSpec, hibernation::HibernationSpec, network::NetworkSpec, redis::RedisSpec,
+    status::TenantStatus, worker::WorkerSpec,
 };
 
 /// A tenant: a Redis of its own, its credentials, its REST API and a worker for its jobs.
@@ -34,7 +35,13 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.autoscaling) || !has(self.autoscaling.workers) || (has(self.autoscaling.workers.minReplicas) ? self.autoscaling.workers.minReplicas : self.worker.replicas) <= (has(self.autoscaling.workers.maxReplicas) ? self.autoscaling.workers.maxReplicas : 1000)")
-        .message("worker.replicas (or autoscaling.workers.minReplicas) is above autoscaling.workers.maxReplicas: raise maxReplicas or lower the other")
+        .message("worker.replicas (or autoscaling.workers.minReplicas) is above autoscaling.workers.maxReplicas: raise maxReplicas or lower the other"),
+    validation = Rule::new("!has(self.autoscaling) || !has(self.autoscaling.readers) || self.redis.topology == 'Replicated'")
+        .message("autoscaling.readers follow the members of a Replicated topology: set redis.topology to Replicated, or leave readers out"),
+    validation = Rule::new("!has(self.hibernation) || !self.redis.storage.ephemeral")
+        .message("hibernation would lose the data of redis.storage.ephemeral each time the tenant sleeps: leave hibernation out"),
+    validation = Rule::new("!has(self.autoscaling) || !has(self.autoscaling.workers) || !has(self.autoscaling.workers.minReplicas) || self.autoscaling.workers.minReplicas > 0 || !has(self.audit) || !has(self.audit.lokiUrl)")
+        .message("autoscaling.workers.minReplicas is 0 and audit.lokiUrl is set: the worker sends the audit log, also while no job runs. Set minReplicas to 1, or leave lokiUrl out")
 )]
 pub struct TenantSpec {
     /// true: the gateway answers 403 `tenant_suspended` and the worker is at zero. Data, credentials and Redis stay.
@@ -53,6 +60,8 @@ pub struct TenantSpec {
     #[serde(default)]
     pub cache: CacheSpec,
     #[serde(default)]
+    pub audit: AuditSpec,
+    #[serde(default)]
     pub encryption: EncryptionSpec,
     #[serde(default)]
     pub worker: WorkerSpec,
@@ -60,6 +69,9 @@ pub struct TenantSpec {
     pub autoscaling: AutoscalingSpec,
     #[serde(default)]
     pub network: NetworkSpec,
+    /// Without it the tenant never sleeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hibernation: Option<HibernationSpec>,
 }
 
 /// What the deletion of a Tenant does with its data.

@@ -30,6 +30,37 @@ pub struct WorkerSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub schedules: Vec<ScheduleSpec>,
+    /// Where jobs of the kind webhook may go, signed with `webhook-secret` of the Secret credentials; nowhere when left out. The
+    /// worker's NetworkPolicy is opened for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub webhooks: Vec<WebhookSpec>,
+}
+
+/// Somebody to whom webhooks may be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSpec {
+    /// A name, `*.` and a name for all below it, or `*` for any.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^([*]|([*][.])?[a-z0-9_-]+([.][a-z0-9_-]+)*)$')")
+        .message("no host: write a name in lower case such as hooks.example.com, *.example.com for all below it, or * for any"))]
+    pub host: String,
+    /// 443 when left out; with allowHttp also 80.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(range(min = 1, max = 65_535)))]
+    pub ports: Vec<i32>,
+    /// Also without TLS: whoever is on the way can read and change what is sent.
+    // The schema must not fill it in: an entry of a list that is filled in is another than the one that was applied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_http: bool,
+    /// Where the host may lead, such as 10.1.0.0/16. When left out to public addresses only: to none that is private, of this
+    /// machine, link-local or of a cloud's metadata.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    #[x_kube(validation = Rule::new("self.all(range, isCIDR(range))")
+        .message("addresses has no address range: write one such as 10.1.0.0/16 or 2001:db8::/32"))]
+    pub addresses: Vec<String>,
 }
 
 /// A job that is queued again and again.
@@ -84,6 +115,7 @@ impl Default for WorkerSpec {
             image: None,
             resources: Resources::default(),
             schedules: Vec::new(),
+            webhooks: Vec::new(),
         }
     }
 }

@@ -62,17 +62,20 @@ fn a_tenant_that_says_nothing_has_the_documented_defaults() {
             "deletionPolicy": "Retain",
             "redis": {
                 "topology": "Standalone",
+                "durability": "Async",
                 "resources": {},
                 "storage": { "ephemeral": false },
                 "persistence": {},
+                "tls": { "enabled": false },
                 "evictionPolicy": "NoEviction",
             },
             "limits": { "maxKeyBytes": 256, "maxValueBytes": 2_097_152, "defaultTtlSeconds": 3600 },
             "auth": { "signUp": "Closed", "accessTokenTtl": "30m", "refreshTokenTtl": "168h", "signing": "EdDSA" },
             "cache": { "enabled": false, "maxBytes": 16_777_216 },
+            "audit": { "enabled": false, "maxEntries": 100_000 },
             "encryption": { "enabled": false, "keyVersion": 1 },
             "worker": { "replicas": 1, "concurrency": 16, "resources": {} },
-            "autoscaling": { "workers": { "profile": "Api", "cpuUtilization": 70 } },
+            "autoscaling": { "workers": { "profile": "Api", "cpuUtilization": 70, "queueDepth": 100 } },
             "network": {},
         })
     );

@@ -70,6 +70,9 @@ pub struct Arguments {
     /// Seconds after which the connections to a Redis are closed that nobody has asked for anything; up to twice as many.
     #[arg(long, env = "KEYSTEAD_REDIS_IDLE_TIMEOUT", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub redis_idle_timeout: u64,
+    /// Seconds that a request waits for a tenant that was asleep before it is answered 503; 0: at once.
+    #[arg(long, env = "KEYSTEAD_WAKE_WAIT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=120))]
+    pub wake_wait: u64,
     /// Seconds that requests under way get when the process is asked to end.
     #[arg(long, env = "KEYSTEAD_SHUTDOWN_GRACE", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub shutdown_grace: u64,

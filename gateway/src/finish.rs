@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc, LazyLock, Mutex, OnceLock, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{Extensions, HeaderName, HeaderValue, Method, StatusCode},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 
 use crate::{
     Gateway,
+    audit::{Record, Touched, Who, operation},
     auth::Principal,
     problem::{Code, Problem},
     telemetry::RequestSpan,
@@ -34,6 +35,15 @@ pub(crate) struct Noted(Arc<Notes>);
 struct Notes {
     allowances: Mutex<Vec<Allowance>>,
     caller: OnceLock<(Arc<Tenant>, Principal)>,
+    audited: Mutex<Audited>,
+}
+
+/// What only an audit log asks for.
+#[derive(Debug, Default)]
+struct Audited {
+    /// Whose account somebody has tried who shows no credential, and its name where there is one.
+    attempt: Option<(Arc<Tenant>, Option<String>)>,
+    touched: Touched,
 }
 
 impl Noted {
@@ -45,6 +55,50 @@ impl Noted {
     pub(crate) fn set_caller(&self, tenant: &Arc<Tenant>, principal: &Principal) {
         // The first that is known stays.
         let _ = self.0.caller.set((tenant.clone(), principal.clone()));
+    }
+
+    /// Somebody tries to get a credential of a tenant, for the account of this name if there is one. A name that nobody has is not
+    /// to be noted: people enter passwords in the wrong field.
+    pub(crate) fn set_attempt(extensions: &Extensions, tenant: &Arc<Tenant>, account: Option<&str>) {
+        if let Some(noted) = extensions.get::<Self>().filter(|_| tenant.trail().is_some()) {
+            noted.audited().attempt = Some((tenant.clone(), account.map(str::to_owned)));
+        }
+    }
+
+    /// What the request is about.
+    pub(crate) fn set_touched(&self, touched: Touched) {
+        self.audited().touched = touched;
+    }
+
+    fn audited(&self) -> MutexGuard<'_, Audited> {
+        self.0.audited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes an answer for the audit log of the tenant, if it has one.
+    fn audit(&self, method: &Method, endpoint: Option<&str>, status: StatusCode, id: &HeaderValue) {
+        let Some(endpoint) = endpoint else { return };
+        let attempt;
+        let (tenant, who) = if let Some((tenant, principal)) = self.0.caller.get() {
+            // Who looks on at one that sleeps is not written down: its log sleeps too.
+            if tenant.trail().is_none() || tenant.is_asleep() {
+                return;
+            }
+            (tenant, Who::Principal(principal.clone()))
+        } else {
+            attempt = self.audited().attempt.take();
+            let Some((tenant, account)) = &attempt else { return };
+            (tenant, Who::Account(account.clone()))
+        };
+        if let Some(trail) = tenant.trail() {
+            trail.note(Record {
+                who,
+                operation: operation(method, endpoint),
+                touched: std::mem::take(&mut self.audited().touched),
+                status: status.as_u16(),
+                request_id: id.clone(),
+                answered: Instant::now(),
+            });
+        }
     }
 
     fn allowances(&self) -> Vec<Allowance> {
@@ -92,6 +146,7 @@ pub(crate) async fn finish(
         span.end(noted.0.caller.get().map(|(tenant, _)| &**tenant), status);
     }
     gateway.metrics.requests.observe(&method, endpoint, status, took);
+    noted.audit(&method, endpoint, status, &id);
     if gateway.access.takes(status) {
         let caller = noted.0.caller.get();
         // The path is that of the route: a key may be a secret of its tenant.

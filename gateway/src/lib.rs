@@ -2,6 +2,7 @@
 //!
 //! The request path takes no lock that another tenant can hold, and knows no Kubernetes: what needs it is a task beside it.
 
+mod audit;
 mod auth;
 pub mod config;
 mod finish;
@@ -15,6 +16,7 @@ mod problem;
 mod routes;
 pub mod server;
 pub mod sign_up;
+pub mod sleep;
 mod slot;
 pub mod telemetry;
 mod tenants;
@@ -50,6 +52,7 @@ pub struct Gateway {
     passwords: auth::Passwords,
     /// None: this installation makes no tenants.
     sign_ups: Option<sign_up::SignUps>,
+    sleepers: sleep::Sleepers,
     pub peers: peers::Peers,
     access: telemetry::Sampler,
     is_traced: bool,
@@ -59,7 +62,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// With the given number of threads that serve.
+    /// With the given number of threads that serve; what is done beside the requests runs on this runtime.
     pub fn new(
         arguments: &config::Arguments,
         threads: usize,
@@ -80,12 +83,22 @@ impl Gateway {
             ),
             passwords: auth::Passwords::new(),
             sign_ups,
+            sleepers: sleep::Sleepers::start(arguments),
             peers: peers::Peers::default(),
             access: telemetry::Sampler::new(arguments.access_log),
             is_traced: arguments.tracing.is_on(),
             begun: Instant::now(),
             draining: AtomicBool::new(false),
         }))
+    }
+
+    /// The tenant as it is once it does not sleep any more: at once where it does not sleep.
+    pub(crate) async fn awake(
+        &self,
+        tenant: Arc<tenants::Tenant>,
+        proof: sleep::Proof,
+    ) -> Result<Arc<tenants::Tenant>, problem::Problem> {
+        self.sleepers.awake(self, tenant, proof).await
     }
 
     /// The process is asked to end: it turns unready, and nobody is kept waiting for a tenant.

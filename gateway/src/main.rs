@@ -8,7 +8,7 @@ use keystead_gateway::{
     config::Arguments,
     follow, router, server,
     sign_up::{self, SignUps},
-    telemetry,
+    sleep, telemetry,
 };
 use keystead_telemetry::Traces;
 use tokio::{
@@ -21,6 +21,9 @@ use tokio::{
 /// with the system's allocator (docs/measurements.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// For what of audit logs, and of who was used, is not written when the process ends.
+const LAST_GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -92,6 +95,7 @@ async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), Str
     if let Some(namespace) = arguments.routes_namespace.clone().filter(|_| makes_tenants) {
         tokio::spawn(sign_up::follow(namespace, gateway.clone()));
     }
+    tokio::spawn(sleep::note(gateway.clone()));
     let idle_redis = Duration::from_secs(arguments.redis_idle_timeout);
     let of_idle_redis = gateway.clone();
     tokio::spawn(async move { of_idle_redis.table.close_idle(idle_redis).await });
@@ -120,6 +124,7 @@ async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), Str
     tokio::time::sleep(Duration::from_secs(arguments.drain_delay).min(grace)).await;
     let _ = stop.send(true);
     let _ = api.await;
+    tokio::join!(gateway.table.end_audits(LAST_GRACE), sleep::note_last(&gateway, LAST_GRACE));
     let _ = metrics.await;
     let _ = admin.await;
     tracing::info!("stopped");

@@ -56,12 +56,14 @@ codes! {
     KeyNotFound = NOT_FOUND "key_not_found" "There is no such key";
     ApiKeyNotFound = NOT_FOUND "api_key_not_found" "There is no such API key";
     JobNotFound = NOT_FOUND "job_not_found" "There is no such job";
+    ScheduleNotFound = NOT_FOUND "schedule_not_found" "There is no such schedule";
     RouteUnknown = NOT_FOUND "route_unknown" "There is no such path";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "The path does not take this method";
     Timeout = REQUEST_TIMEOUT "request_timeout" "The request came too slowly";
     KeyExists = CONFLICT "key_exists" "The key exists";
     AccountExists = CONFLICT "account_exists" "The account exists";
     TooManyApiKeys = CONFLICT "too_many_api_keys" "There are too many API keys";
+    TooManySchedules = CONFLICT "too_many_schedules" "There are too many schedules";
     NotANumber = CONFLICT "not_a_number" "The value is not a whole number";
     NumberTooLarge = CONFLICT "number_too_large" "The number would be too large";
     NotJson = CONFLICT "not_json" "The value is not JSON";
@@ -76,13 +78,16 @@ codes! {
     TooManyAttempts = TOO_MANY_REQUESTS "too_many_attempts" "Too many attempts to log in";
     TooManySignUps = TOO_MANY_REQUESTS "too_many_sign_ups" "Too many tenants were asked for";
     RateLimited = TOO_MANY_REQUESTS "rate_limited" "The tenant's rate is exceeded";
+    QueueFull = TOO_MANY_REQUESTS "queue_full" "The tenant's queue is full";
     NotReady = SERVICE_UNAVAILABLE "not_ready" "The gateway is not ready";
     TooBusy = SERVICE_UNAVAILABLE "too_busy" "Too many requests are under way";
     SignUpUnavailable = SERVICE_UNAVAILABLE "sign_up_unavailable" "No tenant can be made at the moment";
+    TenantWaking = SERVICE_UNAVAILABLE "tenant_waking" "The tenant was asleep and is being woken";
     RedisUnavailable = SERVICE_UNAVAILABLE "redis_unavailable" "The tenant's Redis is not available";
     EncryptionKeyUnknown = SERVICE_UNAVAILABLE "encryption_key_unknown" "The value's encryption key is not known here";
     IssuerUnavailable = SERVICE_UNAVAILABLE "issuer_unavailable" "The token's issuer is not available";
     OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "Whether the write happened is not known";
+    NotWithCluster = NOT_IMPLEMENTED "not_with_cluster" "The tenant's topology does not have this";
     DeadlineExceeded = GATEWAY_TIMEOUT "deadline_exceeded" "The tenant's Redis did not answer in time";
     StorageFull = INSUFFICIENT_STORAGE "storage_full" "The tenant's Redis is full";
     TooManyKeys = INSUFFICIENT_STORAGE "too_many_keys" "The tenant has too many keys";
@@ -151,6 +156,7 @@ impl From<Error> for Problem {
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::Full => Code::StorageFull,
             Error::TooManyKeys => Code::TooManyKeys,
+            Error::QueueFull => Code::QueueFull,
             Error::Contended => Code::TooBusy,
             Error::Corrupt(Corrupt::UnknownKey) => Code::EncryptionKeyUnknown,
             Error::Corrupt(_) | Error::Refused(_) => {
@@ -158,7 +164,9 @@ impl From<Error> for Problem {
                 Code::Internal
             }
         };
-        Self::new(code, error.to_string())
+        let problem = Self::new(code, error.to_string());
+        // Jobs leave a queue one by one: who waits a little finds room.
+        if code == Code::QueueFull { problem.retry_after(5) } else { problem }
     }
 }
 

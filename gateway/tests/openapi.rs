@@ -133,6 +133,13 @@ fn prepare(admin: &Client, user: &Client, operation: &str) -> (String, Option<Va
             }
             (id, None)
         }
+        "read_schedule" | "delete_schedule" => {
+            admin.put(
+                "/api/v1/jobs/schedules/nightly",
+                &json!({"cron": "0 3 * * *", "kind": "kv.export", "payload": {"prefix": "greet"}}),
+            );
+            (String::new(), None)
+        }
         "refresh" => {
             let login = json!({"tenant": "acme", "username": "ada", "password": "Correct-horse-7"});
             let tokens = user.post("/api/v1/auth/login", &login).json();

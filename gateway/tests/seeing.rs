@@ -41,6 +41,12 @@ fn an_admin_sees_how_the_tenants_redis_does_and_a_user_whether_it_is_there() {
     assert!(figures["redis"]["version"].as_str().unwrap().contains('.'), "{figures}");
     assert_eq!(figures["gateway"]["requests_in_flight"], json!(1), "this one");
 
+    assert_eq!(figures["usage"], Value::Null, "no worker has looked");
+    let usage = r#"{"observed_at":1769860800000,"keys":7,"memory_bytes":1,"max_memory_bytes":2,"hit_rate":0.5,"connections":3,"replication_lag_bytes":null,"queue_depth":4,"queue_age_ms":5}"#;
+    redis.cli(&["SET", "jobs:{j}:usage", usage]);
+    let usage = admin.get("/t/acme/diag").json()["usage"].clone();
+    assert_eq!((&usage["keys"], &usage["observed_at"]), (&json!(7), &json!("2026-01-31T12:00:00.000Z")));
+
     let peers = eventually(|| {
         let peers = admin.get("/t/acme/peers").json();
         (peers["count"].as_u64()? > 0).then_some(peers)

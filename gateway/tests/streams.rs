@@ -57,6 +57,12 @@ fn every_entry_is_a_line_and_filters_hold() {
     let rest = lines(&ada.raw("GET", &format!("/api/v1/kv?cursor={cursor}"), &[LINES], b""));
     assert_eq!((rest.len(), &rest[0]["key"]), (2500, &json!("k/001000")));
 
+    // A value that was written in several lines is in one.
+    let pretty = b"{\"value\": {\r\n  \"n\": 1\n}}";
+    ada.raw("PUT", "/api/v1/kv/pretty", &[("Content-Type", "application/json")], pretty);
+    let one = lines(&ada.raw("GET", "/api/v1/kv?prefix=pretty&values=true", &[LINES], b""));
+    assert_eq!((one.len(), &one[0]["value"]), (1, &json!({"n": 1})));
+
     for query in ["page=1", "limit=5"] {
         let refused = ada.raw("GET", &format!("/api/v1/kv?{query}"), &[LINES], b"");
         assert_eq!(code(&refused), (422, "invalid".into()), "{query}");
@@ -136,7 +142,7 @@ fn who_does_not_read_large_answers_gets_no_more_of_them() {
     let token = ada.token();
     // Each takes what the sockets hold, and the rest waits in the gateway.
     let mut waiting: Vec<TcpStream> = Vec::new();
-    let refused = eventually(|| {
+    eventually(|| {
         for _ in 0..10 {
             let mut stream = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
             let items = vec![r#"{"op":"get","key":"large"}"#; 16].join(",");
@@ -150,9 +156,10 @@ fn who_does_not_read_large_answers_gets_no_more_of_them() {
             .unwrap();
             waiting.push(stream);
         }
-        Some(ada.get("/api/v1/kv/large")).filter(|answer| answer.status == 503)
+        // On a busy machine Redis may be slower than a request waits: that is another refusal.
+        let answer = ada.get("/api/v1/kv/large");
+        (answer.status == 503).then(|| code(&answer).1).filter(|code| code == "too_busy")
     });
-    assert_eq!(code(&refused), (503, "too_busy".into()));
     assert_eq!(eve.put("/api/v1/kv/a", &json!({"value": 1})).status, 201, "another tenant goes on");
     drop(waiting);
     eventually(|| (ada.get("/api/v1/kv/large").status == 200).then_some(()));

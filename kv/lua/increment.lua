@@ -1,7 +1,7 @@
 -- Adds to a whole number; a key that is not there counts as 0 and is made.
 -- KEYS: 1 entry, 2 index, 3 expiry index, 4 hash of tags
 -- ARGV: 1 key, 2 what to add, 3 time to live of a new entry in ms (0: never expires), 4 meta of a new entry,
---       5 prefix of tag sets, 6 keys that there may be (0: any number)
+--       5 prefix of tag sets, 6 keys that there may be (0: any number; -1: no more)
 -- Returns {1, created (0 or 1), version, created µs, updated µs, expiry ms or 0, the number}, or
 -- {0, 3} where there are too many keys for a new one, {0, 1} where the value is no whole number, {0, 2} where the sum would not
 -- be exact in JSON (RFC 8259, section 6), {0, 4} where the value is encrypted.

@@ -2,7 +2,7 @@
 -- All scores of the index are 0, so that a rank is a place in byte order and a page costs the same wherever it is.
 -- KEYS: 1 index
 -- ARGV: 1 prefix of entries, 2 prefix of keys (may be empty), 3 `offset` or `after`, 4 how many to skip, or the key
---       to go on behind, 5 how many at most (≤200), 6 `head` or `value`: what to give of each entry, 7 bytes after which it ends early
+--       to go on behind, 5 how many at most (≤200), 6 `head`, `value` or `key`: what to give of each entry, 7 bytes after which it ends early
 -- Returns {keys with the prefix, next rank (-1 at the end), key, bytes, key, bytes, …}.
 local index, prefix, limit = KEYS[1], ARGV[2], tonumber(ARGV[5])
 local first, total = 0, 0

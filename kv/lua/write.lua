@@ -1,7 +1,7 @@
 -- Writes an entry if its condition holds.
 -- KEYS: 1 entry, 2 index, 3 expiry index, 4 hash of tags
 -- ARGV: 1 key, 2 condition (any, absent, present, match), 3 time to live in ms (0: never expires; -1: as the entry has),
---       4 meta of the header, 5 value, 6 prefix of tag sets, 7 keys that there may be (0: any number),
+--       4 meta of the header, 5 value, 6 prefix of tag sets, 7 keys that there may be (0: any number; -1: no more),
 --       8 flags of the header, 9 number of tags, then the tags,
 --       then for `match` pairs of version and time of update in µs, of which one must be the entry's
 -- Returns what `put` does.

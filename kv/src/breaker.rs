@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::error::Failed;
+
 /// Answers that did not come in time, one after the other, until the breaker opens.
 const THRESHOLD: u32 = 16;
 /// How often an open breaker lets one attempt through.
@@ -43,6 +45,14 @@ impl Breaker {
                 .next
                 .compare_exchange(next, milliseconds(now + PROBE_EVERY), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
+    }
+
+    /// Counts what came of asking: whoever says no is there.
+    pub(crate) fn note<T>(&self, answer: &Result<T, Failed>) {
+        match answer {
+            Err(failed) if failed.is_timeout() => self.missed(),
+            _ => self.answered(),
+        }
     }
 
     /// Redis has answered, whatever.

@@ -9,10 +9,10 @@ use std::{
 };
 
 use futures::future::join_all;
-use redis::{PushInfo, PushKind, Value, aio::ConnectionManager};
+use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::sync::Notify;
 
-use crate::{api_keys::ApiKey, entry::Entry, feed::FEED, lanes::Lanes, tracked::Tracked};
+use crate::{api_keys::ApiKey, entry::Entry, feed::FEED, tracked::Tracked};
 
 /// Room for API keys, in bytes.
 const API_KEY_BYTES: u64 = 256 * 1024;
@@ -69,7 +69,8 @@ impl Caches {
         }
     }
 
-    fn clear(&self) {
+    /// Forgets everything, and wakes whoever watches: nobody would tell of what has changed.
+    pub(crate) fn clear(&self) {
         if let Some(entries) = &self.entries {
             entries.clear();
         }
@@ -86,24 +87,28 @@ impl Caches {
         self.api_keys.take_used() || entries
     }
 
-    /// Begins a watch over all connections on which Redis tells of changes, unless there is one.
-    pub(crate) fn watch(caches: &Arc<Self>, lanes: &Arc<Lanes>) {
+    /// Begins a watch over all connections on which Redis tells of changes, unless there is one. `made` gives those of each
+    /// lane, until nobody needs them any more.
+    pub(crate) fn watch(
+        caches: &Arc<Self>,
+        made: impl Fn() -> Option<Vec<Option<MultiplexedConnection>>> + Send + 'static,
+    ) {
         // Mostly there is one.
         if !caches.is_watched.load(Ordering::Relaxed) && !caches.is_watched.swap(true, Ordering::AcqRel) {
-            tokio::spawn(watch(Arc::downgrade(caches), Arc::downgrade(lanes)));
+            tokio::spawn(watch(Arc::downgrade(caches), made));
         }
     }
 }
 
 /// Ends when nothing is kept or used any more.
-async fn watch(caches: Weak<Caches>, lanes: Weak<Lanes>) {
+async fn watch(caches: Weak<Caches>, made: impl Fn() -> Option<Vec<Option<MultiplexedConnection>>>) {
     // By lane: which connection it was; none where it was not asked for yet.
     let mut seen: Vec<Option<i64>> = Vec::new();
     let mut idle = 0;
     loop {
-        let Some(managers) = lanes.upgrade().map(|lanes| lanes.made()) else { return };
-        let ids = join_all(managers.into_iter().map(async |manager| match manager {
-            Some(manager) => Some(id(manager).await),
+        let Some(connections) = made() else { return };
+        let ids = join_all(connections.into_iter().map(async |connection| match connection {
+            Some(connection) => Some(id(connection).await),
             None => None,
         }))
         .await;
@@ -136,6 +141,6 @@ async fn watch(caches: Weak<Caches>, lanes: Weak<Lanes>) {
 }
 
 /// None where Redis does not answer.
-async fn id(mut manager: ConnectionManager) -> Option<i64> {
-    redis::cmd("CLIENT").arg("ID").query_async(&mut manager).await.ok()
+async fn id(mut connection: MultiplexedConnection) -> Option<i64> {
+    redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await.ok()
 }

@@ -30,6 +30,18 @@ pub struct EventId {
     sequence: u64,
 }
 
+impl EventId {
+    /// Since 1970-01-01T00:00:00Z, of Redis' clock.
+    pub fn milliseconds(self) -> u64 {
+        self.milliseconds
+    }
+
+    /// Among those of one millisecond.
+    pub fn sequence(self) -> u64 {
+        self.sequence
+    }
+}
+
 /// The text is no [`EventId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event's id is two whole numbers, as in 1700000000000-0")]

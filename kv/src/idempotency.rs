@@ -8,6 +8,7 @@ use crate::{
     entry::Corrupt,
     error::{Effect, Error},
     keyring::{Keyring, Place},
+    store::{buckets, place},
 };
 
 /// How long an answer is remembered, in seconds.
@@ -59,7 +60,7 @@ impl Requests {
     pub async fn begin(&self, id: &str, fingerprint: &str) -> Result<Known, Error> {
         let record = self.encode(id, &Record { fingerprint: fingerprint.to_owned(), answer: None })?;
         let mut set = cmd("SET");
-        set.arg(key(id)).arg(record).arg("NX").arg("GET").arg("EX").arg(LIFE);
+        set.arg(self.key(id)).arg(record).arg("NX").arg("GET").arg("EX").arg(LIFE);
         let before: Option<Vec<u8>> = self.connection.run(&set, Effect::Write).await?;
         let Some(before) = before else { return Ok(Known::New) };
         let before = Keyring::open_record(self.keyring.as_ref(), Place::Request(id), before)?;
@@ -75,21 +76,22 @@ impl Requests {
     pub async fn end(&self, id: &str, fingerprint: &str, answer: Answer) -> Result<(), Error> {
         let record =
             self.encode(id, &Record { fingerprint: fingerprint.to_owned(), answer: Some(answer) })?;
-        self.connection.run(cmd("SET").arg(key(id)).arg(record).arg("EX").arg(LIFE), Effect::Write).await
+        self.connection.run(cmd("SET").arg(self.key(id)).arg(record).arg("EX").arg(LIFE), Effect::Write).await
     }
 
     /// Nothing was carried out: it may be sent again.
     pub async fn forget(&self, id: &str) -> Result<(), Error> {
-        let _deleted: u64 = self.connection.run(cmd("DEL").arg(key(id)), Effect::Write).await?;
+        let _deleted: u64 = self.connection.run(cmd("DEL").arg(self.key(id)), Effect::Write).await?;
         Ok(())
+    }
+
+    fn key(&self, id: &str) -> String {
+        let buckets = buckets(self.connection.cluster().is_some());
+        [&buckets[place(id, buckets.len())].request, id].concat()
     }
 
     fn encode(&self, id: &str, record: &Record) -> Result<Vec<u8>, Error> {
         let json = serde_json::to_vec(record).map_err(|_| Corrupt::Malformed)?;
         Keyring::seal_record(self.keyring.as_ref(), Place::Request(id), json)
     }
-}
-
-fn key(id: &str) -> String {
-    format!("kv:{{0}}:q:{id}")
 }

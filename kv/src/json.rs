@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::{
     clock::now_ms,
@@ -49,6 +51,54 @@ pub fn push_entry(json: &mut String, key: &str, entry: &Entry) {
     json.push_str(&json_value(entry));
     json.push_str(",\"metadata\":");
     push_metadata(json, &entry.metadata);
+}
+
+/// Adds an entry as a line of NDJSON that tells all of it, so that a reader can make the same entry of it: with
+/// `content_type` where that is not JSON's. What has expired is left out; says whether it was added.
+pub fn push_line(lines: &mut String, key: &str, entry: &Entry) -> bool {
+    if entry.metadata.expires.is_some_and(|expires| expires <= now_ms()) {
+        return false;
+    }
+    let begin = lines.len();
+    lines.push('{');
+    push_entry(lines, key, entry);
+    if entry.metadata.content_type != JSON {
+        lines.push_str(",\"content_type\":");
+        push_string(lines, &entry.metadata.content_type);
+    }
+    lines.push('}');
+    end_line(lines, begin);
+    true
+}
+
+/// Ends a line of NDJSON that begins there. JSON's strings have no line feed in them: one that is there stands between its
+/// words, where a blank does as well.
+pub fn end_line(lines: &mut String, begin: usize) {
+    if memchr::memchr2(b'\n', b'\r', &lines.as_bytes()[begin..]).is_some() {
+        let line = lines.split_off(begin).replace(['\n', '\r'], " ");
+        lines.push_str(&line);
+    }
+    lines.push('\n');
+}
+
+/// The bytes of a value as [`push_line`] writes it; none where such a content type has no such value.
+pub fn value_of(json: &RawValue, content_type: &str) -> Option<Vec<u8>> {
+    if is_json(content_type) {
+        return Some(json.get().as_bytes().to_vec());
+    }
+    if let Ok(text) = serde_json::from_str::<String>(json.get()) {
+        return Some(text.into_bytes());
+    }
+    let bytes: Base64 = serde_json::from_str(json.get()).ok()?;
+    BASE64_STANDARD.decode(bytes.base64).ok()
+}
+
+/// Bytes that are no text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Base64 {
+    #[serde(rename = "$base64")]
+    base64: String,
 }
 
 /// The members of an entry's object without the value.

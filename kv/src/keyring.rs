@@ -57,9 +57,13 @@ pub enum InvalidKey {
 /// Where something sealed belongs: it opens nowhere else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place<'a> {
-    Entry { key: &'a str, meta: &'a [u8] },
+    Entry {
+        key: &'a str,
+        meta: &'a [u8],
+    },
     Request(&'a str),
-    JobResult(&'a str),
+    /// Of what a job leaves or takes: the id that it is kept under, and the part's number.
+    Part(&'a str, u32),
 }
 
 impl fmt::Debug for Keyring {
@@ -198,7 +202,7 @@ impl Place<'_> {
                 [b"entry\0", &(key.len() as u64).to_be_bytes()[..], key.as_bytes(), meta].concat()
             }
             Self::Request(id) => [b"request\0", id.as_bytes()].concat(),
-            Self::JobResult(id) => [b"job result\0", id.as_bytes()].concat(),
+            Self::Part(id, number) => [b"part\0", &number.to_be_bytes()[..], id.as_bytes()].concat(),
         }
     }
 }

@@ -5,12 +5,20 @@ mod common;
 
 use std::{
     collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use common::{PASSWORD, connect, done, put, server, store, write};
+use common::{PASSWORD, connect, connect_to, done, put, server, store, until, write};
 use keystead_kv::{Condition, Error, Outcome, Put, Store, Ttl};
 use keystead_tests::redis::Server;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
 
 #[tokio::test]
 async fn a_killed_redis_fails_at_once_and_comes_back_with_all_that_was_acknowledged() {
@@ -47,6 +55,58 @@ async fn a_paused_redis_is_told_from_a_dead_one_and_a_write_from_a_read() {
     let started = Instant::now();
     while let Err(error) = store.get("k").await {
         assert!(started.elapsed() < Duration::from_secs(5), "{error:?}");
+    }
+}
+
+/// As a Service's address before its Redis is ready: packets are dropped, and a connection is found only by another attempt.
+#[tokio::test]
+async fn what_waits_for_a_connection_that_is_never_made_was_not_sent_and_takes_the_next_one() {
+    let server = server();
+    let door = Door::before(&server).await;
+    let store = Store::new(connect_to(door.address.clone(), Some("gateway")));
+    // Who has begun when nobody was there is told so.
+    let refused = store.put("k", &put("0"), &Condition::Any).await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable(_)), "{refused:?}");
+    let reads = store.clone();
+    let early = tokio::spawn(async move { reads.get("k").await });
+    until("the next attempt", async || door.refused.load(Ordering::SeqCst) == 2).await;
+    door.is_open.store(true, Ordering::SeqCst);
+    // Redis is there by now, but the attempt that others wait for does not know.
+    let written = write(&store, "k", "1").await;
+    assert_eq!(written.version, 1);
+    let early = early.await.unwrap();
+    assert!(matches!(early, Err(Error::Unavailable(_))), "{early:?}");
+}
+
+/// A way to a Redis that takes connections and answers nothing until it is open.
+struct Door {
+    address: String,
+    is_open: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl Door {
+    async fn before(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = Self {
+            address: listener.local_addr().unwrap().to_string(),
+            is_open: Arc::default(),
+            refused: Arc::default(),
+        };
+        let (target, is_open, refused) = (server.address(), door.is_open.clone(), door.refused.clone());
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                if is_open.load(Ordering::SeqCst) {
+                    let mut redis = TcpStream::connect(&target).await.unwrap();
+                    tokio::spawn(async move { copy_bidirectional(&mut client, &mut redis).await });
+                } else {
+                    held.push(client);
+                    refused.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        });
+        door
     }
 }
 

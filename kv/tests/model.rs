@@ -12,7 +12,7 @@ use keystead_kv::{
     Store, Ttl, acl,
 };
 use keystead_route::{DataKey, Encryption, Endpoint};
-use keystead_tests::redis::Server;
+use keystead_tests::{cluster::Cluster, redis::Server};
 use proptest::{
     collection,
     prelude::*,
@@ -91,6 +91,16 @@ fn any_sequence_equals_the_model() {
 }
 
 #[test]
+fn any_sequence_equals_the_model_where_keys_are_in_three_shards() {
+    let rules = [acl::GATEWAY, acl::CLUSTER].join(" ");
+    let cluster = Cluster::start(3, 0, 0, &[&format!("user gateway on >word {rules}")]);
+    let flush = || {
+        cluster.at_primaries(&["FLUSHALL"]);
+    };
+    check_on(cluster.endpoint(), None, 12, flush);
+}
+
+#[test]
 fn any_sequence_equals_the_model_where_values_are_encrypted() {
     let key = DataKey { name: "one".into(), secret: "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into() };
     let encryption = Encryption { keys: vec![key], active_key: Some("one".into()) };
@@ -99,15 +109,22 @@ fn any_sequence_equals_the_model_where_values_are_encrypted() {
 
 fn check(keyring: Option<Keyring>) {
     let server = Server::with_users(&[&format!("user gateway on >word {}", acl::GATEWAY)]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let endpoint = Endpoint::Standalone { address: server.address() };
+    let flush = || {
+        server.cli(&["FLUSHALL"]);
+    };
+    check_on(endpoint, keyring, 40, flush);
+}
+
+fn check_on(endpoint: Endpoint, keyring: Option<Keyring>, cases: u32, flush: impl Fn()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let options = ConnectOptions::new(endpoint, Some("gateway".into()), Some("word".into()));
     let store = runtime.block_on(async { Store::new(Connection::open(options).unwrap()) });
     let store = store.with_keyring(keyring);
-    let mut runner = TestRunner::new(Config { cases: 40, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases, ..Config::default() });
     runner
         .run(&steps(), |steps| {
-            server.cli(&["FLUSHALL"]);
+            flush();
             runtime.block_on(follow(&store, &steps));
             Ok(())
         })

@@ -2,7 +2,7 @@
 //! writes, read by `tenant::observe`; asks the API server nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -56,6 +56,9 @@ impl Seen {
         let tenant = metadata.get("labels")?.get(TENANT_LABEL)?.as_str()?.to_owned();
         if key.name.is_empty() {
             return None;
+        }
+        if kind == Kind::Pod {
+            keep_what_matters_of_a_pod(&mut body);
         }
         // The items of a list come without them.
         let resource = kind.resource();
@@ -113,6 +116,33 @@ impl Seen {
     }
 }
 
+/// There are many pods, and most of what is in one is in the template already.
+fn keep_what_matters_of_a_pod(body: &mut Value) {
+    let containers = body.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten();
+    let names: Vec<Value> = containers.map(|it| json!({ "name": it["name"] })).collect();
+    let conditions = body.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    let conditions: Vec<Value> =
+        conditions.map(|it| json!({ "type": it["type"], "status": it["status"] })).collect();
+    let running = body.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
+    let running: Vec<Value> = running
+        .map(|it| {
+            let state = &it["state"];
+            let state = match &state["terminated"]["message"] {
+                _ if state["running"].is_object() => json!({ "running": {} }),
+                Value::String(last_words) => json!({ "terminated": { "message": last_words } }),
+                _ => json!({}),
+            };
+            json!({ "name": it["name"], "state": state })
+        })
+        .collect();
+    body["spec"] = json!({ "containers": names });
+    let phase = body.pointer("/status/phase").cloned();
+    body["status"] = json!({ "phase": phase, "conditions": conditions, "containerStatuses": running });
+}
+
+/// How many of the objects that are gone are remembered: many more than answers are under way.
+const GONE: usize = 1000;
+
 /// All that has been seen of one tenant's objects.
 pub type Objects = BTreeMap<Key, Arc<Seen>>;
 
@@ -121,6 +151,8 @@ struct Inner {
     tenants: HashMap<String, Objects>,
     /// Which tenant an object belongs to: a changed label must not leave it with two.
     owners: HashMap<Key, String>,
+    /// Their uids: an answer to a write may come after the watch has told that the object is gone.
+    gone: VecDeque<String>,
 }
 
 /// The objects of every tenant.
@@ -154,6 +186,7 @@ impl Cache {
     /// Takes in an object; gives the tenants for which something changed.
     pub fn insert(&self, tenant: String, mut seen: Seen) -> Vec<String> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.gone.retain(|uid| uid != seen.uid());
         let mut changed = Vec::new();
         if let Some(former) = inner.owners.get(&seen.key).filter(|former| **former != tenant).cloned() {
             inner.remove(&seen.key);
@@ -179,6 +212,17 @@ impl Cache {
         changed
     }
 
+    /// Takes in the answer to a write, unless a watch has told since that the object is gone.
+    pub fn insert_answer(&self, tenant: String, seen: Seen) {
+        let is_gone = {
+            let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+            inner.gone.iter().any(|uid| uid == seen.uid())
+        };
+        if !is_gone {
+            self.insert(tenant, seen);
+        }
+    }
+
     /// Forgets an object that is gone, or has lost the labels that we watch by.
     pub fn remove(&self, gone: &Seen) -> Option<String> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
@@ -187,6 +231,7 @@ impl Cache {
         if known.uid() != gone.uid() {
             return None;
         }
+        inner.remember_gone(gone.uid());
         inner.remove(&gone.key)
     }
 
@@ -200,6 +245,13 @@ impl Cache {
 }
 
 impl Inner {
+    fn remember_gone(&mut self, uid: &str) {
+        if self.gone.len() >= GONE {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(uid.to_owned());
+    }
+
     fn remove(&mut self, key: &Key) -> Option<String> {
         let owner = self.owners.remove(key)?;
         if let Some(objects) = self.tenants.get_mut(&owner) {
@@ -274,6 +326,20 @@ mod tests {
         cache.insert(tenant, object);
         gone.body["metadata"]["uid"] = json!("other");
         assert_eq!(cache.remove(&gone), None);
+        assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_end_makes_no_object() {
+        let cache = Cache::default();
+        let (tenant, object) = seen(Kind::Service, "shop", 5, &json!({}));
+        cache.insert(tenant.clone(), object.clone());
+        cache.remove(&object);
+        cache.insert_answer(tenant.clone(), object.clone());
+        assert!(cache.is_empty());
+        // It had only lost its labels for a while.
+        assert_eq!(cache.insert(tenant.clone(), object.clone()), ["shop"]);
+        cache.insert_answer(tenant, object);
         assert_eq!(cache.len(), 1);
     }
 

@@ -1,6 +1,6 @@
 //! The command line. Every flag can be given by an environment variable as well.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
@@ -37,6 +37,27 @@ pub struct Args {
     /// What the workers' NetworkPolicies allow for that: egress rules as in a NetworkPolicy, as a JSON list.
     #[arg(long, env = "KEYSTEAD_WORKER_OTLP_EGRESS", value_name = "JSON", default_value = "[]")]
     pub worker_otlp_egress: EgressRules,
+    /// Seconds for which a password of Redis is still valid after another took its place. Everybody who uses it must have
+    /// moved by then: the kubelet may take two minutes to hand a changed Secret to the pods.
+    #[arg(long, env = "KEYSTEAD_PASSWORD_OVERLAP", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=86_400))]
+    pub password_overlap: u64,
+    /// Seconds between two looks at what a tenant uses; at most 10 where its workers are scaled by it.
+    #[arg(long, env = "KEYSTEAD_USAGE_INTERVAL", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=3600))]
+    pub usage_interval: u64,
+    /// Autoscalers of workers go by the external metric `keystead_queue_depth` too, which an adapter serves from Prometheus.
+    #[arg(long, env = "KEYSTEAD_QUEUE_METRIC")]
+    pub queue_metric: bool,
+    /// Address at which this operator serves that metric itself, over TLS, to the API server: 0.0.0.0:8443. Not at all when left out.
+    #[arg(long, env = "KEYSTEAD_EXTERNAL_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub external_metrics_listen: Option<SocketAddr>,
+    /// The Service by which the API server reaches that address.
+    #[arg(
+        long,
+        env = "KEYSTEAD_EXTERNAL_METRICS_SERVICE",
+        value_name = "NAME",
+        default_value = "keystead-operator-external-metrics"
+    )]
+    pub external_metrics_service: String,
     /// Address of health and metrics.
     #[arg(long, env = "KEYSTEAD_LISTEN", default_value = "0.0.0.0:8081")]
     pub listen: SocketAddr,
@@ -69,6 +90,9 @@ impl Args {
                     egress: self.worker_otlp_egress.clone(),
                 },
             ),
+            password_overlap: Duration::from_secs(self.password_overlap),
+            usage_interval: Duration::from_secs(self.usage_interval),
+            queue_metric: self.queue_metric || self.external_metrics_listen.is_some(),
         }
         .checked()
     }

@@ -18,6 +18,7 @@ use crate::{
     metrics::Metrics,
     settings::Settings,
     tenant::apply::{ClientHandle, Writer},
+    usage::Readings,
 };
 
 /// Shared by all passes.
@@ -27,6 +28,7 @@ pub struct Context {
     pub settings: Settings,
     pub metrics: Metrics,
     pub recorder: Recorder,
+    pub readings: Arc<Readings>,
     memory: Mutex<HashMap<String, Memory>>,
 }
 
@@ -56,6 +58,7 @@ impl Context {
             cache: Arc::default(),
             settings,
             metrics,
+            readings: Arc::default(),
             memory: Mutex::default(),
         }
     }

@@ -29,7 +29,8 @@ use crate::{
     context::Context,
     kinds::Kind,
     metrics::Metrics,
-    tenant::{Guarded, error_policy, names, reconcile},
+    tenant::{Guarded, error_policy, names, reconcile, rotation::REQUEST_ANNOTATION},
+    usage,
 };
 
 /// Passes at the same time. Each waits for the API server most of its time.
@@ -48,8 +49,6 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken, is_ready: w
         listed.push(first_list);
         watches.spawn(watch_kind(kind, context.clone(), news.clone(), done));
     }
-    drop(news);
-
     let heard = stream::unfold(heard, async |mut heard: mpsc::UnboundedReceiver<String>| {
         heard.recv().await.map(|name| (ObjectRef::<Guarded>::new(&name), heard))
     });
@@ -71,6 +70,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken, is_ready: w
         () = shutdown.cancelled() => return,
         () = everything_seen => {}
     }
+    watches.spawn(usage::watch::run(context.clone(), reader.clone(), news));
     let reconciler = |tenant, context| Box::pin(reconcile(tenant, context));
     applier(
         reconciler,
@@ -131,6 +131,7 @@ struct State {
     generation: Option<i64>,
     is_deleted: bool,
     finalizers: Vec<String>,
+    rotation_request: Option<String>,
 }
 
 impl State {
@@ -141,6 +142,7 @@ impl State {
             generation: metadata.generation,
             is_deleted: metadata.deletion_timestamp.is_some(),
             finalizers: metadata.finalizers.clone().unwrap_or_default(),
+            rotation_request: tenant.annotations().get(REQUEST_ANNOTATION).cloned(),
         }
     }
 }
@@ -155,7 +157,7 @@ async fn watch_kind(
     let resource = kind.resource();
     let api: Api<DynamicObject> = Api::all_with(context.client.0.clone(), &resource);
     // By label, so that the memory needed is bounded by what was made for tenants.
-    let config = watcher::Config::default().labels(&names::watch_selector());
+    let config = watcher::Config::default().labels(&names::watch_selector(kind));
     let mut events = Box::pin(watcher(api, config).default_backoff().into_stream());
     let mut listed = HashSet::new();
     while let Some(event) = events.next().await {

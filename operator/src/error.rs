@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cache::Key,
-    tenant::{credentials::NoRandomness, validate::Invalid},
+    tenant::{certificates::NoCertificate, credentials::NoRandomness, validate::Invalid},
 };
 
 /// Why a pass over a tenant did not reach its end.
@@ -27,6 +27,8 @@ pub enum Error {
     Api { what: String, source: Box<kube::Error> },
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
+    #[error(transparent)]
+    NoCertificate(#[from] NoCertificate),
     #[error("the state does not settle: {0}")]
     Unsettled(String),
 }
@@ -52,7 +54,7 @@ impl Error {
     pub fn is_stalled(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::Unreadable(_) | Self::ForeignNamespace(_) | Self::Refused { .. } => true,
-            Self::Api { .. } | Self::NoRandomness(_) | Self::Unsettled(_) => false,
+            Self::Api { .. } | Self::NoRandomness(_) | Self::NoCertificate(_) | Self::Unsettled(_) => false,
         }
     }
 
@@ -65,6 +67,7 @@ impl Error {
             Self::Refused { .. } => "Refused",
             Self::Api { .. } => "ApiError",
             Self::NoRandomness(_) => "NoRandomness",
+            Self::NoCertificate(_) => "NoCertificate",
             Self::Unsettled(_) => "Unsettled",
         }
     }
@@ -78,7 +81,7 @@ impl Error {
             Self::ForeignNamespace(_) | Self::Refused { .. } => {
                 (Duration::from_secs(15), Duration::from_mins(5))
             }
-            Self::Api { .. } | Self::NoRandomness(_) | Self::Unsettled(_) => {
+            Self::Api { .. } | Self::NoRandomness(_) | Self::NoCertificate(_) | Self::Unsettled(_) => {
                 (Duration::from_millis(250), Duration::from_mins(1))
             }
         };

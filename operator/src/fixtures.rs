@@ -1,5 +1,7 @@
 //! A tenant for tests, with names unlike the product's, so that swapped ones are seen.
 
+use std::time::Duration;
+
 use keystead_crds::Tenant;
 use keystead_route::{Algorithm, SigningKey};
 use serde_json::{Value, json};
@@ -25,6 +27,9 @@ pub(crate) fn settings() -> Settings {
         redis_images: "7.0=registry.test/redis:7.0,7.2=registry.test/redis:7.2".parse().unwrap(),
         default_redis_version: "7.2".into(),
         tracing: None,
+        password_overlap: Duration::from_mins(5),
+        usage_interval: Duration::from_secs(30),
+        queue_metric: false,
     }
 }
 
@@ -33,6 +38,11 @@ pub(crate) fn credentials() -> Credentials {
         gateway_password: "gateway-word".into(),
         worker_password: "worker-word".into(),
         monitor_password: "monitor-word".into(),
+        members: ["keeper", "replication", "sentinel", "cluster"]
+            .map(|user| (user, format!("{user}-word").as_str().into()))
+            .into(),
+        others: [("worker-password".to_owned(), vec!["worker-word-to-come".into()])].into(),
+        next: [("worker".to_owned(), "worker-word-to-come".into())].into(),
         keys: vec![SigningKey {
             id: "k1".into(),
             algorithm: Algorithm::EdDSA,
@@ -41,5 +51,6 @@ pub(crate) fn credentials() -> Credentials {
         active_key: "k1".into(),
         admin_key_sha256: "ad31".into(),
         encryption: None,
+        webhook_secrets: [("webhook-secret", "whsec_word".into())].into(),
     }
 }

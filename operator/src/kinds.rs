@@ -2,6 +2,8 @@
 
 use kube::core::{ApiResource, GroupVersionKind};
 
+use crate::tenant::names;
+
 /// A kind of object in Kubernetes, as far as the operator has to do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -13,14 +15,18 @@ pub enum Kind {
     NetworkPolicy,
     PersistentVolumeClaim,
     StatefulSet,
+    /// Only those of Redis and of Jobs: seen and deleted, never made.
+    Pod,
     Deployment,
+    /// Made when there is something for it to do.
+    Job,
     HorizontalPodAutoscaler,
     PodDisruptionBudget,
 }
 
 impl Kind {
     /// Every kind, in the order of its variants.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Secret,
@@ -29,7 +35,9 @@ impl Kind {
         Self::NetworkPolicy,
         Self::PersistentVolumeClaim,
         Self::StatefulSet,
+        Self::Pod,
         Self::Deployment,
+        Self::Job,
         Self::HorizontalPodAutoscaler,
         Self::PodDisruptionBudget,
     ];
@@ -45,7 +53,9 @@ impl Kind {
             Self::NetworkPolicy => "NetworkPolicy",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
             Self::StatefulSet => "StatefulSet",
+            Self::Pod => "Pod",
             Self::Deployment => "Deployment",
+            Self::Job => "Job",
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
         }
@@ -58,9 +68,11 @@ impl Kind {
             | Self::Secret
             | Self::ConfigMap
             | Self::Service
-            | Self::PersistentVolumeClaim => ("", "v1"),
+            | Self::PersistentVolumeClaim
+            | Self::Pod => ("", "v1"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1"),
             Self::StatefulSet | Self::Deployment => ("apps", "v1"),
+            Self::Job => ("batch", "v1"),
             Self::HorizontalPodAutoscaler => ("autoscaling", "v2"),
             Self::PodDisruptionBudget => ("policy", "v1"),
         }
@@ -79,14 +91,23 @@ impl Kind {
 
     /// Whether anything is decided from its status. Where not, a change of the status is no news.
     pub const fn status_matters(self) -> bool {
-        matches!(self, Self::Namespace | Self::PersistentVolumeClaim | Self::StatefulSet | Self::Deployment)
+        matches!(
+            self,
+            Self::Namespace
+                | Self::PersistentVolumeClaim
+                | Self::StatefulSet
+                | Self::Pod
+                | Self::Deployment
+                | Self::Job
+        )
     }
 
-    /// What holds data or the way to it: never removed because it is not wanted any more, only by a deletion policy.
+    /// What holds data or the way to it: never removed because it is not wanted any more, only by a deletion policy. Pods go
+    /// with what made them.
     pub fn is_kept(self, name: &str) -> bool {
         match self {
-            Self::Namespace | Self::PersistentVolumeClaim => true,
-            Self::Secret => name == crate::tenant::names::CREDENTIALS,
+            Self::Namespace | Self::PersistentVolumeClaim | Self::Pod => true,
+            Self::Secret => [names::CREDENTIALS, names::REDIS_CA, names::REDIS_TLS].contains(&name),
             _ => false,
         }
     }
@@ -101,6 +122,8 @@ mod tests {
         assert_eq!(Kind::NetworkPolicy.resource().plural, "networkpolicies");
         assert_eq!(Kind::HorizontalPodAutoscaler.resource().api_version, "autoscaling/v2");
         assert_eq!(Kind::Secret.resource().api_version, "v1");
+        assert_eq!(Kind::Job.resource().api_version, "batch/v1");
+        assert_eq!(Kind::Job.resource().plural, "jobs");
         assert_eq!(Kind::PodDisruptionBudget.resource().plural, "poddisruptionbudgets");
     }
 }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod context;
 pub mod controller;
 pub mod error;
+pub mod external;
 #[cfg(test)]
 mod fixtures;
 pub mod kinds;
@@ -14,6 +15,7 @@ pub mod metrics;
 pub mod server;
 pub mod settings;
 pub mod tenant;
+pub mod usage;
 
 use std::{io, sync::Arc};
 
@@ -44,8 +46,8 @@ pub enum Fatal {
     NotInstalled,
     #[error("Tenants cannot be listed: {0}. Check the ClusterRole of the operator's ServiceAccount")]
     NotAllowed(Box<kube::Error>),
-    #[error("{address} cannot be listened on: {source}. Choose another with --listen")]
-    Listen { address: std::net::SocketAddr, source: io::Error },
+    #[error("{address} cannot be listened on: {source}. Choose another with {flag}")]
+    Listen { flag: &'static str, address: std::net::SocketAddr, source: io::Error },
     #[error("the lease was lost: another operator leads now")]
     LeaseLost,
     #[error("the metrics cannot be set up: {0}")]
@@ -66,8 +68,11 @@ impl Fatal {
 pub async fn run(args: &Args, shutdown: CancellationToken) -> Result<(), Fatal> {
     let settings = args.settings()?;
     let metrics = Metrics::new()?;
-    let listener =
-        server::listen(args.listen).await.map_err(|source| Fatal::Listen { address: args.listen, source })?;
+    let listener = server::listen(args.listen).await.map_err(|source| Fatal::Listen {
+        flag: "--listen",
+        address: args.listen,
+        source,
+    })?;
     let (health, answered) = watch::channel(Health::Starting);
     let server = tokio::spawn(server::serve(listener, metrics.clone(), answered, CancellationToken::new()));
     let outcome = lead(args, settings, metrics, &health, shutdown).await;
@@ -86,6 +91,19 @@ async fn lead(
     check_installed(&client).await?;
     health.send_replace(Health::Standby);
 
+    let installation = external::Installation {
+        namespace: args.namespace.clone(),
+        pod: args.pod_name.clone(),
+        service: args.external_metrics_service.clone(),
+    };
+    let serves = args.external_metrics_listen;
+    // A process before this one in the same pod may have led.
+    if serves.is_some()
+        && let Err(error) = installation.mark(&client, false).await
+    {
+        tracing::warn!(%error, "external metrics may be asked of an operator that does not lead");
+    }
+
     let lease = Lease::new(client.clone(), &args.namespace, LEASE, &args.pod_name);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
@@ -96,7 +114,19 @@ async fn lead(
     health.send_replace(Health::Starting);
 
     let (is_ready, mut seen) = watch::channel(false);
-    let context = Arc::new(Context::new(client, settings, metrics.clone(), &args.pod_name));
+    let context = Arc::new(Context::new(client.clone(), settings, metrics.clone(), &args.pod_name));
+    let external = match serves {
+        None => None,
+        Some(address) => {
+            let listener = external::listen(address).await.map_err(|source| Fatal::Listen {
+                flag: "--external-metrics-listen",
+                address,
+                source,
+            })?;
+            let readings = context.readings.clone();
+            Some(tokio::spawn(external::run(listener, client, installation, readings)))
+        }
+    };
     let mut controller = tokio::spawn(controller::run(context, shutdown.clone(), is_ready));
     let outcome = loop {
         tokio::select! {
@@ -113,6 +143,9 @@ async fn lead(
         }
     };
     metrics.leads(false);
+    if let Some(external) = external {
+        external.abort();
+    }
     if outcome.is_ok()
         && let Err(error) = lease.release().await
     {

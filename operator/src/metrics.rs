@@ -1,10 +1,31 @@
-//! Figures of the operator, for Prometheus. No tenant's name is a label: there may be thousands.
+//! Figures of the operator, for Prometheus. A tenant's name is a label only of what it uses.
 
 use std::time::Duration;
 
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use k8s_openapi::jiff::Timestamp;
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
-use crate::kinds::Kind;
+use crate::{kinds::Kind, tenant::names::METRIC_LABEL, usage::Usage};
+
+/// Name of the gauge, and of the external metric, that workers are scaled by.
+pub const QUEUE_DEPTH: &str = "keystead_queue_depth";
+
+/// What a tenant uses: each has its name as the label `tenant`.
+const USAGE: [(&str, &str); 11] = [
+    ("keystead_tenant_keys", "Entries, without those that have expired."),
+    ("keystead_tenant_memory_bytes", "Memory of Redis, of all shards together."),
+    ("keystead_tenant_max_memory_bytes", "Memory that Redis may take; 0: no bound."),
+    ("keystead_tenant_hit_ratio", "Share of look-ups of keys since Redis started that found one."),
+    ("keystead_tenant_connections", "Clients that are connected to those Redis that take writes."),
+    ("keystead_tenant_replication_lag_bytes", "How far the replica is behind that is the furthest."),
+    (QUEUE_DEPTH, "Jobs that wait and may begin, and jobs that run."),
+    ("keystead_tenant_queue_waiting", "Jobs that wait and may begin."),
+    ("keystead_tenant_queue_running", "Jobs that run."),
+    ("keystead_tenant_queue_age_seconds", "How long the job has waited that has waited the longest."),
+    ("keystead_tenant_usage_observed_seconds", "When Redis told the others, as seconds since 1970."),
+];
 
 /// The figures; cheap to clone.
 #[derive(Clone, Debug)]
@@ -16,6 +37,8 @@ pub struct Metrics {
     watch_errors: IntCounterVec,
     leader: IntGauge,
     objects: IntGauge,
+    /// In the order of [`USAGE`].
+    usage: Vec<GaugeVec>,
 }
 
 impl Metrics {
@@ -51,7 +74,13 @@ impl Metrics {
                 .buckets(prometheus::exponential_buckets(0.0005, 2.0, 16)?),
         )?;
         registry.register(Box::new(seconds.clone()))?;
-        Ok(Self { registry, reconciles, seconds, writes, watch_errors, leader, objects })
+        let usage = USAGE.map(|(name, help)| {
+            let gauge = GaugeVec::new(Opts::new(name, help), &[METRIC_LABEL])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        });
+        let usage = usage.into_iter().collect::<Result<_, _>>()?;
+        Ok(Self { registry, reconciles, seconds, writes, watch_errors, leader, objects, usage })
     }
 
     /// A pass has ended.
@@ -79,6 +108,43 @@ impl Metrics {
 
     pub fn watches(&self, objects: usize) {
         self.objects.set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+
+    /// What a tenant was seen to use; what does not apply to it is not there.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is no count")]
+    pub fn uses(&self, tenant: &str, usage: &Usage, at: Timestamp) {
+        let (totals, jobs) = (&usage.totals, &usage.jobs);
+        let now = at.as_millisecond() as f64 / 1e3;
+        let values = [
+            Some(usage.keys as f64),
+            Some(totals.memory_bytes as f64),
+            Some(totals.max_memory_bytes as f64),
+            totals.hit_rate,
+            Some(totals.connections as f64),
+            totals.replication_lag_bytes.map(|bytes| bytes as f64),
+            Some((jobs.waiting + jobs.running) as f64),
+            Some(jobs.waiting as f64),
+            Some(jobs.running as f64),
+            Some(jobs.oldest.map_or(0.0, |oldest| (now - oldest as f64 / 1e3).max(0.0))),
+            Some(now),
+        ];
+        for (gauge, value) in self.usage.iter().zip(values) {
+            match value {
+                Some(value) => gauge.with_label_values(&[tenant]).set(value),
+                None => {
+                    // It may not have been there.
+                    let _ = gauge.remove_label_values(&[tenant]);
+                }
+            }
+        }
+    }
+
+    /// A tenant that is gone.
+    pub fn forget_usage(&self, tenant: &str) {
+        for gauge in &self.usage {
+            // It may not have been there.
+            let _ = gauge.remove_label_values(&[tenant]);
+        }
     }
 
     /// In Prometheus' text format.

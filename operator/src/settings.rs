@@ -1,6 +1,6 @@
 //! What an installation of the operator has settled for all tenants. No I/O.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
 
@@ -47,6 +47,12 @@ pub struct Settings {
     pub default_redis_version: String,
     /// Where workers send their traces; none: nowhere.
     pub tracing: Option<Tracing>,
+    /// For how long a password is still valid after another took its place.
+    pub password_overlap: Duration,
+    /// How often a tenant's Redis is asked what is used.
+    pub usage_interval: Duration,
+    /// Whether autoscalers of workers go by the depth of the queue, besides by CPU: somebody serves that as an external metric.
+    pub queue_metric: bool,
 }
 
 /// Where traces go.
@@ -135,6 +141,9 @@ mod tests {
             redis_images: "7.0=r,7.2=s".parse().unwrap(),
             default_redis_version: "6.2".into(),
             tracing: None,
+            password_overlap: Duration::ZERO,
+            usage_interval: Duration::from_secs(30),
+            queue_metric: false,
         };
         assert_eq!(
             settings.checked().unwrap_err().to_string(),

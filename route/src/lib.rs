@@ -9,6 +9,7 @@ mod hex;
 mod name;
 mod schedule;
 mod secret;
+mod webhook;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub use hex::hex;
 pub use name::{InvalidTenantName, TenantName};
 pub use schedule::{Cron, InvalidCron, Schedule};
 pub use secret::SecretText;
+pub use webhook::{
+    InvalidWebhookUrl, PUBLIC_IPV4, PUBLIC_IPV6, Permit, Refusal, WebhookTarget, WebhookUrl, Webhooks,
+};
 
 /// The version of the format that this crate reads and writes.
 pub const FORMAT: u32 = 1;
@@ -28,6 +32,15 @@ pub const TENANT_LABEL: &str = "keystead.io/tenant";
 pub const SECRET_TYPE: &str = "keystead.io/route";
 /// The key of a route Secret under which the document is.
 pub const SECRET_KEY: &str = "route.json";
+
+/// Label and its value by which the operator watches what is a tenant's.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "keystead-operator");
+
+/// The name of what a gateway makes beside the routes where somebody wants a tenant that sleeps. `is_proven`: who wants it has
+/// shown that they may; of others only the tenant's Redis can tell.
+pub fn call_name(tenant: &TenantName, is_proven: bool) -> String {
+    format!("{}-{tenant}", if is_proven { "wake" } else { "knock" })
+}
 
 /// The name of the Secret that carries a tenant's route.
 pub fn secret_name(tenant: &TenantName) -> String {
@@ -49,9 +62,26 @@ pub struct Route {
     pub auth: Auth,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
+    /// None: what is done is not written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
     /// None: values never were encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// The tenant's worker is its own: jobs of any kind are taken.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub own_worker: bool,
+    /// Where its webhooks may go.
+    #[serde(default, skip_serializing_if = "Webhooks::is_empty")]
+    pub webhooks: Webhooks,
+    /// None: the tenant never sleeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hibernation: Option<Hibernation>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Where the tenant's Redis is and who the gateway is there.
@@ -64,14 +94,65 @@ pub struct Redis {
     pub username: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretText>,
+    /// When a write is acknowledged.
+    #[serde(default, skip_serializing_if = "Durability::is_async")]
+    pub durability: Durability,
+    /// None: what is sent is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
-/// How to reach the writable Redis of a tenant.
+/// How a Redis is known that is reached by TLS: its certificate names the address at which it is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// Certificates of the authorities of which one has signed it, as PEM. There are two while one takes the other's place.
+    pub ca: String,
+}
+
+/// How to reach the Redis of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "topology", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Endpoint {
     /// One Redis at `host:port`. The operator gives the address of a Service, so that no DNS look-up is in the path.
     Standalone { address: String },
+    /// Several, of which the Sentinels name the one that takes the writes. All addresses are `host:port`.
+    Replicated {
+        /// The name by which the Sentinels know the primary.
+        primary_name: String,
+        /// Every Sentinel: one beside each member.
+        sentinels: Vec<String>,
+        /// Every Redis that may be the primary.
+        members: Vec<String>,
+        /// Redis that only answer reads, behind one address; none: the members that are not the primary do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        readers: Option<String>,
+    },
+    /// A Redis Cluster: each key is in one of the shards, and the members say in which.
+    Cluster {
+        /// The Redis of each shard, any of which may be its primary; all addresses are `host:port`.
+        shards: Vec<Vec<String>>,
+    },
+}
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Durability {
+    /// As soon as the primary has it.
+    #[default]
+    Async,
+    /// When most of the members have it (`WAIT`).
+    Replicated,
+    /// When it is on the disk of the primary, and of most of the members where there are several (`WAITAOF`).
+    Fsync,
+}
+
+impl Durability {
+    /// As it is when the route says nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_async(&self) -> bool {
+        *self == Self::Async
+    }
 }
 
 /// What the gateway enforces on each request of the tenant.
@@ -114,6 +195,23 @@ impl Default for Limits {
 pub struct Cache {
     /// In each gateway.
     pub max_bytes: u64,
+}
+
+/// Of a tenant that sleeps where nobody uses it: gateways note when it was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hibernation {
+    /// It sleeps, or is about to: its Redis is not to be asked. Who wants something has it woken, and waits until the route
+    /// says that it is awake.
+    pub asleep: bool,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Audit {
+    /// Entries that are kept.
+    pub max_entries: u64,
 }
 
 /// The keys of values at rest.
@@ -251,6 +349,8 @@ mod tests {
                 endpoint: Endpoint::Standalone { address: "10.96.3.4:6379".into() },
                 username: Some("gateway".into()),
                 password: Some("s3cret-word".into()),
+                durability: Durability::Replicated,
+                tls: Some(Tls { ca: "-----BEGIN CERTIFICATE-----\n".into() }),
             },
             limits: Limits::default(),
             auth: Auth {
@@ -271,16 +371,50 @@ mod tests {
                 }],
             },
             cache: None,
+            audit: Some(Audit { max_entries: 1000 }),
             encryption: Some(Encryption {
                 keys: vec![DataKey { name: "encryption-key-1".into(), secret: "ZGF0YSBrZXk=".into() }],
                 active_key: Some("encryption-key-1".into()),
             }),
+            own_worker: true,
+            webhooks: Webhooks(vec![WebhookTarget {
+                host: "hooks.example.com".into(),
+                ports: vec![443],
+                allow_http: false,
+                addresses: Vec::new(),
+            }]),
+            hibernation: Some(Hibernation { asleep: true }),
         }
     }
 
     #[test]
     fn a_route_survives_the_way_through_its_document() {
         assert_eq!(Route::from_json(route().to_json().as_bytes()).unwrap(), route());
+    }
+
+    #[test]
+    fn no_call_is_taken_for_a_route_or_for_one_with_another_proof() {
+        let tenant = "acme".parse().unwrap();
+        assert_eq!([call_name(&tenant, true), call_name(&tenant, false)], ["wake-acme", "knock-acme"]);
+    }
+
+    #[test]
+    fn a_route_of_a_tenant_that_never_sleeps_is_as_it_was_before_there_was_sleep() {
+        let document = Route { hibernation: None, ..route() }.to_json();
+        assert!(!document.contains("hibernation"), "{document}");
+        assert_eq!(Route::from_json(document.as_bytes()).unwrap().hibernation, None);
+        assert!(route().to_json().contains(r#""hibernation":{"asleep":true}"#));
+    }
+
+    #[test]
+    fn the_shards_of_a_cluster_are_lists_of_their_members() {
+        let shards =
+            vec![vec!["10.3.2.1:6379".to_owned(), "10.3.2.2:6379".into()], vec!["10.3.2.3:6379".into()]];
+        let document =
+            r#"{"topology":"Cluster","shards":[["10.3.2.1:6379","10.3.2.2:6379"],["10.3.2.3:6379"]]}"#;
+        let endpoint = Endpoint::Cluster { shards };
+        assert_eq!(serde_json::to_string(&endpoint).unwrap(), document);
+        assert_eq!(serde_json::from_str::<Endpoint>(document).unwrap(), endpoint);
     }
 
     #[test]

@@ -37,17 +37,37 @@ pub struct InvalidCron(String);
 
 const RANGES: [RangeInclusive<u32>; 5] = [0..=59, 0..=23, 1..=31, 1..=12, 0..=7];
 
+/// Minutes of a day.
+const DAY: u64 = 24 * 60;
+/// Days within which a schedule is due, if it ever is: a 29th of February on a certain weekday may be 40 years away.
+const DAYS_LOOKED_AT: u64 = 41 * 366;
+
 impl Cron {
     /// Whether it is due in a minute, counted from 1970-01-01T00:00Z.
     pub fn is_due(&self, minute: u64) -> bool {
-        let days = minute / (24 * 60);
+        self.is_day(minute / DAY) && self.has(0, minute % 60) && self.has(1, minute / 60 % 24)
+    }
+
+    /// The first minute behind this one in which it is due; none: it never is.
+    pub fn next_after(&self, minute: u64) -> Option<u64> {
+        let first = minute.checked_add(1)?;
+        (first / DAY..first / DAY + DAYS_LOOKED_AT)
+            .filter(|day| self.is_day(*day))
+            .flat_map(|day| day * DAY..(day + 1) * DAY)
+            .find(|candidate| *candidate >= first && self.is_due(*candidate))
+    }
+
+    fn is_day(&self, days: u64) -> bool {
         let (month, day) = civil(days);
         // 1970-01-01 was a Thursday.
         let weekday = (days + 4) % 7;
-        let has = |field: usize, value: u64| self.fields[field] & (1 << value) != 0;
-        let (by_day, by_weekday) = (has(2, day), has(4, weekday));
+        let (by_day, by_weekday) = (self.has(2, day), self.has(4, weekday));
         let day_fits = if self.either_day { by_day || by_weekday } else { by_day && by_weekday };
-        has(0, minute % 60) && has(1, minute / 60 % 24) && has(3, month) && day_fits
+        self.has(3, month) && day_fits
+    }
+
+    fn has(&self, field: usize, value: u64) -> bool {
+        self.fields[field] & (1 << value) != 0
     }
 }
 
@@ -152,6 +172,23 @@ mod tests {
         }
         for not in ["16 3 * * *", "15 4 * * *", "15 3 1 * *", "15 3 * * 5", "15 3 * 3 *", "*/10 * * * *"] {
             assert!(!not.parse::<Cron>().unwrap().is_due(LEAP_DAY), "{not}");
+        }
+    }
+
+    #[test]
+    fn the_next_minute_is_the_first_that_is_due() {
+        let next = |text: &str, minute| text.parse::<Cron>().unwrap().next_after(minute);
+        assert_eq!(next("* * * * *", LEAP_DAY), Some(LEAP_DAY + 1));
+        assert_eq!(next("15 3 * * *", LEAP_DAY), Some(LEAP_DAY + DAY), "behind it, not in it");
+        assert_eq!(next("15 3 29 2 *", LEAP_DAY), Some(LEAP_DAY + 1461 * DAY));
+        // A leap day that is a Sunday.
+        assert_eq!(next("15 3 29 2 */7", LEAP_DAY).map(|minute| (minute / DAY + 4) % 7), Some(0));
+        assert_eq!(next("0 0 30 2 *", LEAP_DAY), None);
+        assert_eq!(next("* * * * *", u64::MAX), None);
+        for text in ["*/7 1-3 1,15 * *", "59 23 31 12 *", "0 0 * 2 1", "5 4 1 * 0"] {
+            let cron: Cron = text.parse().unwrap();
+            let found = cron.next_after(LEAP_DAY).unwrap();
+            assert!((LEAP_DAY + 1..found).all(|minute| !cron.is_due(minute)) && cron.is_due(found), "{text}");
         }
     }
 

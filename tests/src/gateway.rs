@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keystead_route::{Algorithm, Auth, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey};
+use keystead_route::{
+    Algorithm, Auth, Durability, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey, Webhooks,
+};
 use tempfile::TempDir;
 
 /// An Ed25519 key of the tests (openssl genpkey -algorithm ed25519); it signs nothing else.
@@ -38,6 +40,8 @@ pub fn route(tenant: &str, redis: &str) -> Route {
             endpoint: Endpoint::Standalone { address: redis.to_owned() },
             username: None,
             password: None,
+            durability: Durability::Async,
+            tls: None,
         },
         limits: Limits::default(),
         auth: Auth {
@@ -50,7 +54,11 @@ pub fn route(tenant: &str, redis: &str) -> Route {
             issuers: Vec::new(),
         },
         cache: None,
+        audit: None,
         encryption: None,
+        own_worker: false,
+        webhooks: Webhooks::default(),
+        hibernation: None,
     }
 }
 

@@ -9,6 +9,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::authority::Authority;
+
 /// A running redis-server.
 #[derive(Debug)]
 pub struct Server {
@@ -16,6 +18,7 @@ pub struct Server {
     port: u16,
     folder: TempDir,
     arguments: Vec<String>,
+    is_secured: bool,
 }
 
 const ADMIN: &str = "admin";
@@ -34,29 +37,58 @@ impl Server {
 
     /// Starts one whose ACL file holds these lines, a `default` user that is off, and the user of [`Self::cli`].
     pub fn with_users(users: &[&str]) -> Self {
+        let folder = Self::folder_of_users(users);
+        let path = folder.path().join("users.acl").display().to_string();
+        Self::launch(folder, vec!["--aclfile".into(), path, "--save".into(), String::new()], false)
+    }
+
+    fn folder_of_users(users: &[&str]) -> TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("users.acl");
-        std::fs::write(&path, format!("user default off\n{ADMIN_RULE}\n{}\n", users.join("\n")))
-            .expect("writing the ACL file");
-        Self::launch(
-            folder,
-            vec!["--aclfile".into(), path.display().to_string(), "--save".into(), String::new()],
-        )
+        let text = format!("user default off\n{ADMIN_RULE}\n{}\n", users.join("\n"));
+        std::fs::write(folder.path().join("users.acl"), text).expect("writing the ACL file");
+        folder
+    }
+
+    /// The same, reached by TLS only, with a certificate of this authority.
+    pub fn with_tls(users: &[&str], authority: &Authority) -> Self {
+        let folder = Self::folder_of_users(users);
+        authority.issue(folder.path(), &["127.0.0.1"], &[authority]);
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let arguments = [
+            ["--aclfile", &file("users.acl")],
+            ["--save", ""],
+            ["--tls-cert-file", &file("tls.crt")],
+            ["--tls-key-file", &file("tls.key")],
+            ["--tls-ca-cert-file", &file("ca.crt")],
+            ["--tls-auth-clients", "no"],
+        ];
+        let arguments = arguments.concat().into_iter().map(str::to_owned).collect();
+        Self::launch(folder, arguments, true)
+    }
+
+    /// Has it take another certificate, of this authority, for new connections.
+    pub fn change_certificate(&self, authority: &Authority) {
+        authority.issue(self.folder.path(), &["127.0.0.1"], &[authority]);
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        let (certificate, key, trusted) = (file("tls.crt"), file("tls.key"), file("ca.crt"));
+        let set = ["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key];
+        let answer = self.cli(&[&set[..], &["tls-ca-cert-file", &trusted]].concat());
+        assert_eq!(answer, "OK");
     }
 
     /// Starts one with these arguments.
     pub fn with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self::launch(folder, arguments.iter().map(|argument| (*argument).to_owned()).collect())
+        Self::launch(folder, arguments.iter().map(|argument| (*argument).to_owned()).collect(), false)
     }
 
-    fn launch(mut folder: TempDir, mut arguments: Vec<String>) -> Self {
+    fn launch(mut folder: TempDir, mut arguments: Vec<String>, is_secured: bool) -> Self {
         // Another process may take the port in between: then the next one is tried.
         for _ in 0..20 {
             let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
             let port = listener.local_addr().expect("its address").port();
             drop(listener);
-            let mut server = Self { child: None, port, folder, arguments };
+            let mut server = Self { child: None, port, folder, arguments, is_secured };
             if server.spawn() {
                 return server;
             }
@@ -87,6 +119,16 @@ impl Server {
         }
     }
 
+    /// Loses all data, between [`Self::kill`] and [`Self::revive`].
+    pub fn empty(&self) {
+        assert!(self.child.is_none(), "the server runs");
+        for entry in std::fs::read_dir(self.folder.path()).expect("its folder").flatten() {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let remove = if is_folder { std::fs::remove_dir_all } else { std::fs::remove_file };
+            remove(entry.path()).expect("removing its data");
+        }
+    }
+
     /// Starts it again after [`Self::kill`], on the same port with the same data.
     pub fn revive(&mut self) {
         assert!(self.child.is_none(), "the server runs");
@@ -107,6 +149,10 @@ impl Server {
     pub fn cli(&self, arguments: &[&str]) -> String {
         let mut cli = Command::new("redis-cli");
         cli.args(["-p", &self.port.to_string()]);
+        if self.is_secured {
+            // Who it is does not matter here: it is our own process.
+            cli.args(["--tls", "--insecure"]);
+        }
         if self.arguments.iter().any(|it| it == "--aclfile") {
             cli.args(["--user", ADMIN, "--pass", ADMIN, "--no-auth-warning"]);
         }
@@ -128,7 +174,8 @@ impl Server {
     /// Starts the process and waits until it answers; false when it ended instead.
     fn spawn(&mut self) -> bool {
         let child = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
+            .args(if self.is_secured { &["--port", "0", "--tls-port"][..] } else { &["--port"] })
+            .args([&self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
             .arg(self.folder.path())
             .arg("--logfile")
             .arg(self.folder.path().join("log"))
@@ -156,6 +203,9 @@ impl Server {
 
     /// Whether it has loaded its data; without a user it may answer only that one must log in.
     fn answers(&self) -> bool {
+        if self.is_secured {
+            return self.cli(&["PING"]) == "PONG";
+        }
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
         let mut answer = [0; 7];
         stream.set_read_timeout(Some(Duration::from_secs(2))).is_ok()

@@ -6,8 +6,11 @@ use std::sync::{
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use keystead_kv::queue::{Queue, kinds::KINDS};
-use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use keystead_kv::{
+    audit::AuditLog,
+    queue::{Queue, kinds::KINDS},
+};
+use prometheus::{Encoder as _, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::net::TcpListener;
 
 #[derive(Clone, Debug)]
@@ -16,6 +19,16 @@ pub(crate) struct Health {
     registry: Registry,
     tasks: IntCounterVec,
     jobs: IntGaugeVec,
+    audit_unsent: IntGauge,
+    audit_dropped: IntGauge,
+}
+
+/// What is asked for figures.
+#[derive(Clone)]
+struct Observed {
+    health: Health,
+    queue: Queue,
+    audit: AuditLog,
 }
 
 impl Health {
@@ -26,9 +39,17 @@ impl Health {
             &["task", "status"],
         )?;
         let jobs = IntGaugeVec::new(Opts::new("keystead_jobs", "Jobs in the queue by status"), &["status"])?;
+        let audit_unsent =
+            IntGauge::new("keystead_audit_unsent", "Entries of the audit log that were not sent")?;
+        let audit_dropped = IntGauge::new(
+            "keystead_audit_dropped",
+            "Entries of the audit log that are lost without having been sent",
+        )?;
+        registry.register(Box::new(audit_unsent.clone()))?;
+        registry.register(Box::new(audit_dropped.clone()))?;
         registry.register(Box::new(tasks.clone()))?;
         registry.register(Box::new(jobs.clone()))?;
-        Ok(Self { ready: Arc::default(), registry, tasks, jobs })
+        Ok(Self { ready: Arc::default(), registry, tasks, jobs, audit_unsent, audit_dropped })
     }
 
     pub(crate) fn set_ready(&self, ready: bool) {
@@ -44,18 +65,18 @@ impl Health {
     }
 }
 
-pub(crate) async fn serve(listener: TcpListener, health: Health, queue: Queue) {
+pub(crate) async fn serve(listener: TcpListener, health: Health, queue: Queue, audit: AuditLog) {
     let router = Router::new()
         .route("/health/live", get(async || "alive"))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
-        .with_state((health, queue));
+        .with_state(Observed { health, queue, audit });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "health is not served any more");
     }
 }
 
-async fn ready(State((health, _)): State<(Health, Queue)>) -> (StatusCode, &'static str) {
+async fn ready(State(Observed { health, .. }): State<Observed>) -> (StatusCode, &'static str) {
     if health.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ready")
     } else {
@@ -63,7 +84,11 @@ async fn ready(State((health, _)): State<(Health, Queue)>) -> (StatusCode, &'sta
     }
 }
 
-async fn metrics(State((health, queue)): State<(Health, Queue)>) -> (StatusCode, Vec<u8>) {
+async fn metrics(State(Observed { health, queue, audit }): State<Observed>) -> (StatusCode, Vec<u8>) {
+    if let Ok(backlog) = audit.backlog().await {
+        health.audit_unsent.set(i64::try_from(backlog.unsent).unwrap_or(i64::MAX));
+        health.audit_dropped.set(i64::try_from(backlog.dropped).unwrap_or(i64::MAX));
+    }
     if let Ok(counts) = queue.counts().await {
         for (status, count) in counts {
             health.jobs.with_label_values(&[status.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -1,11 +1,16 @@
 //! The worker's process: flags, logs, health, the loops around one tenant's queue, shutdown.
 
+mod attempt;
 mod backend;
 mod config;
 mod health;
 mod kinds;
+mod loki;
+mod outside;
 mod periodic;
 mod run;
+mod used;
+mod webhook;
 
 use std::{
     fs,
@@ -17,7 +22,12 @@ use std::{
 use clap::Parser as _;
 use keystead_kv::{
     ConnectOptions, Connection, Store,
-    queue::{Claims, Queue},
+    activity::Activity,
+    audit::AuditLog,
+    queue::{
+        Claims, Queue,
+        kinds::{TTL_SWEEP, USAGE_SNAPSHOT},
+    },
 };
 use keystead_route::Endpoint;
 use keystead_telemetry::Traces;
@@ -27,7 +37,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{config::Arguments, health::Health, run::Shared};
+use crate::{config::Arguments, health::Health, loki::Loki, run::Shared, used::Used, webhook::Sender};
 
 /// A worker that does not renew for this long has lost its jobs.
 const LEASE: Duration = Duration::from_secs(30);
@@ -66,22 +76,47 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), String> {
     let keyring = arguments.keyring()?;
     let queue = Queue::new(connect(&arguments)?).with_keyring(keyring.clone());
-    let store = Store::new(connect(&arguments)?).with_keyring(keyring);
+    let limits = arguments.limits.0.clone();
+    let connection = connect(&arguments)?;
+    let store = Store::new(connection.clone())
+        .with_keyring(keyring)
+        .with_max_keys(limits.max_keys.unwrap_or_default());
     let worker = format!("{}-{}", arguments.tenant, uuid::Uuid::now_v7().simple());
     let claims = Claims::new(&queue, worker.clone(), LEASE);
     let health = Health::new().map_err(|error| error.to_string())?;
     let keys_settled = Instant::now() + Duration::from_secs(arguments.encryption_change_over);
-    let context =
-        kinds::Context { store: store.clone(), max_result_bytes: arguments.max_result_bytes, keys_settled };
-    let shared = Arc::new(Shared::new(context, claims, health.clone()));
+    let audit = AuditLog::new(connect(&arguments)?);
+    let loki = Loki::new(&arguments.loki, &arguments.tenant)?;
+    let sends_audit = loki.is_some();
+    let context = kinds::Context {
+        connection,
+        store: store.clone(),
+        queue: queue.clone(),
+        audit: audit.clone(),
+        loki,
+        webhooks: Sender::new(&arguments.webhooks)?,
+        limits,
+        keys_settled,
+    };
+    let activity = arguments.may_sleep.then(|| Activity::new(context.connection.clone()));
+    let shared =
+        Shared::new(context, claims, health.clone(), arguments.max_result_bytes, Used::new(activity));
+    let shared = Arc::new(shared);
 
     let listener = TcpListener::bind(arguments.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
-    tokio::spawn(health::serve(listener, health, queue.clone()));
+    tokio::spawn(health::serve(listener, health, queue.clone(), audit.clone()));
     let sweep_every = Duration::from_secs(arguments.sweep_every);
-    tokio::spawn(periodic::sweeps(queue.clone(), sweep_every));
+    tokio::spawn(periodic::each(TTL_SWEEP, queue.clone(), sweep_every));
+    let usage_every = Duration::from_secs(arguments.usage_every);
+    tokio::spawn(periodic::each(USAGE_SNAPSHOT, queue.clone(), usage_every));
+    if sends_audit {
+        let every = Duration::from_secs(arguments.audit_flush_every);
+        tokio::spawn(periodic::audit(queue.clone(), audit, every));
+    }
     tokio::spawn(periodic::reencryption(queue.clone(), store, keys_settled));
+    tokio::spawn(periodic::own_schedules(queue.clone()));
     tokio::spawn(periodic::schedules(queue.clone(), arguments.schedules.0.clone()));
 
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
@@ -111,9 +146,18 @@ fn connect(arguments: &Arguments) -> Result<Connection, String> {
             Some(text.trim_end_matches('\n').into())
         }
     };
-    let endpoint = Endpoint::Standalone { address: arguments.redis_address.clone() };
+    let endpoint = arguments.redis.endpoint();
+    // Nobody waits at the other end: better slow than a second time. Where there are several Redis, one that hangs is not
+    // the last word.
+    let (answer_within, hold) = match endpoint {
+        Endpoint::Standalone { .. } => (10, 0),
+        Endpoint::Replicated { .. } | Endpoint::Cluster { .. } => (2, 10),
+    };
     let mut options = ConnectOptions::new(endpoint, arguments.redis_username.clone(), password);
-    // Nobody waits at the other end: better slow than a second time.
-    options.response_timeout = Duration::from_secs(10);
+    options.tls = arguments.tls()?;
+    options.response_timeout = Duration::from_secs(answer_within);
+    options.write_timeout = Duration::from_secs(10);
+    options.hold = Duration::from_secs(hold);
+    options.durability = arguments.redis.durability;
     Connection::open(options).map_err(|error| error.to_string())
 }

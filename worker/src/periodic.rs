@@ -4,29 +4,50 @@ use std::time::{Duration, Instant, SystemTime};
 
 use keystead_kv::{
     Store,
+    audit::AuditLog,
     queue::{
         NewJob, Queue,
-        kinds::{KV_REENCRYPT, TTL_SWEEP},
+        kinds::{AUDIT_FLUSH, KV_REENCRYPT},
     },
 };
 use keystead_route::Schedule;
 use serde_json::json;
 use tokio::time::{sleep, sleep_until};
 
-/// Queues a sweep for every period of `every`. The name of the job is its period, so that one runs, however many
+/// Queues a job of this kind for every period of `every`. The name of the job is its period, so that one runs, however many
 /// workers there are and however their clocks differ.
-pub(crate) async fn sweeps(queue: Queue, every: Duration) {
+pub(crate) async fn each(kind: &'static str, queue: Queue, every: Duration) {
     let mut done = None;
     loop {
         let period = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs() / every.as_secs());
         if done != Some(period) {
-            let name = format!("{TTL_SWEEP}:{period}");
-            match queue.enqueue_once(&NewJob::new(TTL_SWEEP, "null"), &name, every * 3).await {
+            let name = format!("{kind}:{period}");
+            match queue.enqueue_once(&NewJob::new(kind, "null"), &name, every * 3).await {
                 Ok(_) => done = Some(period),
-                Err(error) => tracing::warn!(%error, "the periodic sweep is not queued yet"),
+                Err(error) => tracing::warn!(%error, kind, "a periodic job is not queued yet"),
             }
         }
         sleep((every / 10).min(Duration::from_secs(5))).await;
+    }
+}
+
+/// Queues the job that sends the audit log, once a period, where there is something to send and it is not put off.
+pub(crate) async fn audit(queue: Queue, log: AuditLog, every: Duration) {
+    loop {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        match log.backlog().await {
+            Ok(backlog) if backlog.unsent > 0 && u128::from(backlog.retry_at) <= now.as_millis() => {
+                let name = format!("{AUDIT_FLUSH}:{}", now.as_secs() / every.as_secs());
+                // The next period is the next attempt.
+                let job = NewJob { max_attempts: 1, ..NewJob::new(AUDIT_FLUSH, "null") };
+                if let Err(error) = queue.enqueue_once(&job, &name, every * 3).await {
+                    tracing::warn!(%error, "the audit log is not sent yet");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "whether the audit log is to be sent is not known yet"),
+        }
+        sleep((every / 2).min(Duration::from_secs(5))).await;
     }
 }
 
@@ -79,6 +100,19 @@ pub(crate) async fn schedules(queue: Queue, schedules: Vec<Schedule>) {
                 }
             }
             next += 1;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Queues what the tenant's own schedules are due for. Each worker looks each second; of those that see the same run, the
+/// queue takes one.
+pub(crate) async fn own_schedules(queue: Queue) {
+    loop {
+        match queue.run_schedules().await {
+            Ok(0) => {}
+            Ok(jobs) => tracing::info!(jobs, "queued by schedule"),
+            Err(error) => tracing::warn!(%error, "scheduled jobs are not queued yet"),
         }
         sleep(Duration::from_secs(1)).await;
     }

@@ -19,9 +19,11 @@ use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
     LEASE,
+    attempt::Attempt,
     backend::Source,
     health::Health,
     kinds::{self, Context, Failure},
+    used::Used,
 };
 
 /// How often scheduled jobs are looked for where nobody calls.
@@ -40,15 +42,24 @@ pub(crate) struct Shared {
     context: Context,
     claims: Claims,
     health: Health,
+    /// Bytes that a job may leave when they are compressed.
+    max_result_bytes: u64,
     /// Claimed and not ended: what is left here when the grace is over goes back.
     open: Mutex<HashMap<String, Claim>>,
     /// Told of each job that has ended.
     ended: Notify,
+    used: Used,
 }
 
 impl Shared {
-    pub(crate) fn new(context: Context, claims: Claims, health: Health) -> Self {
-        Self { context, claims, health, open: Mutex::default(), ended: Notify::new() }
+    pub(crate) fn new(
+        context: Context,
+        claims: Claims,
+        health: Health,
+        max_result_bytes: u64,
+        used: Used,
+    ) -> Self {
+        Self { context, claims, health, max_result_bytes, open: Mutex::default(), ended: Notify::new(), used }
     }
 
     /// Waits until no claimed job is left.
@@ -192,12 +203,17 @@ async fn handle(claimed: Claimed, shared: Data<Arc<Shared>>) {
     let started = Instant::now();
     tracing::info!(job = claim.id, kind = claim.kind, attempt = claim.attempt, "begun");
     let span = span(&claim);
+    shared.used.note(&claim.kind).await;
     let attempt = AssertUnwindSafe(attempt(&claim, &shared)).catch_unwind().instrument(span.clone()).await;
     let (ending, status) = match attempt {
-        Ok(Ok(output)) => (Ending::Succeeded { result: output.result, bytes: output.bytes }, "success"),
+        Ok(Ok(output)) => (Ending::Succeeded { result: output.result }, "success"),
         Ok(Err(Failure::Permanent(error))) => (Ending::Dead { error }, "dead"),
-        Ok(Err(Failure::Transient(error))) => (failed(&claim, error), "failure"),
-        Err(_) => (failed(&claim, "the handler panicked: see the worker's log".into()), "failure"),
+        Ok(Err(Failure::Transient(error))) => (failed(&claim, error, Duration::ZERO), "failure"),
+        Ok(Err(Failure::Later(error, least))) => (failed(&claim, error, least), "failure"),
+        Err(_) => {
+            let error = "the handler panicked: see the worker's log".into();
+            (failed(&claim, error, Duration::ZERO), "failure")
+        }
     };
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(job = claim.id, kind = claim.kind, status, milliseconds, "ended");
@@ -206,6 +222,8 @@ async fn handle(claimed: Claimed, shared: Data<Arc<Shared>>) {
     }
     drop(span);
     shared.health.count(&claim.kind, status);
+    // Before it has ended: until then the queue says that the tenant is used.
+    shared.used.note(&claim.kind).await;
     end(&shared, &claim, &ending).await;
     shared.open().remove(&claim.id);
     shared.ended.notify_one();
@@ -232,7 +250,8 @@ fn span(claim: &Claim) -> Span {
 async fn attempt(claim: &Claim, shared: &Shared) -> Result<kinds::Output, Failure> {
     let work =
         Work::parse(&claim.kind, &claim.payload).map_err(|error| Failure::Permanent(error.to_string()))?;
-    kinds::run(work, &shared.context).await
+    let attempt = Attempt::new(&shared.claims, claim, shared.max_result_bytes);
+    kinds::run(work, &shared.context, &attempt).await
 }
 
 /// Tells the queue, for as long as the lease can hold: what it does not hear is done again.
@@ -259,10 +278,11 @@ async fn end(shared: &Shared, claim: &Claim, ending: &Ending) {
     }
 }
 
-/// Again after 1, 2, 4 … seconds, an hour at most, and a little more so that not all come at once.
-fn failed(claim: &Claim, error: String) -> Ending {
-    let seconds = 1_u64 << claim.attempt.saturating_sub(1).min(12);
-    Ending::Failed { error, retry_after: jittered(Duration::from_secs(seconds.min(3600))) }
+/// Again after 1, 2, 4 … seconds, or after `least` where that is more, an hour at most, and a little more so that not all come
+/// at once.
+fn failed(claim: &Claim, error: String, least: Duration) -> Ending {
+    let own = Duration::from_secs(1_u64 << claim.attempt.saturating_sub(1).min(12));
+    Ending::Failed { error, retry_after: jittered(own.max(least).min(Duration::from_hours(1))) }
 }
 
 fn jittered(duration: Duration) -> Duration {

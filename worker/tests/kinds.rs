@@ -5,10 +5,11 @@ mod common;
 
 use std::{collections::BTreeMap, process::Command, time::Instant};
 
-use common::{PASSWORD, Worker, connect, ended, eventually, queue, write};
+use common::{PASSWORD, Worker, connect, ended, eventually, left, queue, write};
 use keystead_kv::{
     Condition, JSON, Keyring, Put, Store, Ttl, acl,
     queue::{Job, NewJob, Queue},
+    usage::Usage,
 };
 use keystead_route::{DataKey, Encryption};
 use keystead_tests::redis::Server;
@@ -28,7 +29,7 @@ async fn an_export_runs_as_the_acl_user_and_leaves_its_lines() {
     let queued = gateway.enqueue(&NewJob::new("kv.export", r#"{"prefix":"a/"}"#)).await.unwrap();
     let job = ended(&gateway, &queued.id, "succeeded").await;
     assert_eq!((job.attempts, job.error), (1, None));
-    let lines = String::from_utf8(gateway.result(&queued.id).await.unwrap().unwrap()).unwrap();
+    let lines = left(&gateway, &queued.id).await;
     let values: Vec<&str> = lines.lines().map(|line| line.split_once(",\"metadata\"").unwrap().0).collect();
     assert_eq!(values, [r#"{"key":"a/1","value":{"n":1.0}"#, r#"{"key":"a/2","value":{"$base64":"/wA="}"#]);
     let summary = job.result.unwrap();
@@ -84,9 +85,9 @@ async fn values_are_encrypted_anew_after_a_change_of_keys_and_results_are_encryp
     assert_eq!(other.error.unwrap(), "this worker has another encryption key than the job is for");
     let export = queue.enqueue(&NewJob::new("kv.export", "null")).await.unwrap();
     ended(&queue, &export.id, "succeeded").await;
-    let lines = String::from_utf8(queue.result(&export.id).await.unwrap().unwrap()).unwrap();
+    let lines = left(&queue, &export.id).await;
     assert_eq!(lines.matches("secret word").count(), 1500);
-    let raw = server.cli(&["GET", &format!("jobs:{{j}}:job:{}:result", export.id)]);
+    let raw = server.cli(&["GET", &format!("jobs:{{j}}:part:{}:0", export.id)]);
     assert!(!raw.is_empty() && !raw.contains("secret word"));
     let kinds: Vec<Job> = queue.get_all(&queue.list(0, 100).await.unwrap().1).await.unwrap();
     let done = kinds.iter().filter(|job| job.kind == "kv.reencrypt" && job.status == "succeeded");
@@ -121,17 +122,20 @@ async fn what_cannot_work_dies_at_once_and_says_why() {
     let queue = queue(&server);
     let store = Store::new(connect(&server, None));
     write(&store, "big", &[b'1'; 5000], JSON, Ttl::Forever).await;
-    let _worker = Worker::start(&server, None, &["--max-result-bytes", "1000"]);
+    let _worker = Worker::start(&server, None, &["--max-result-bytes", "50"]);
     let unknown = queue.enqueue(&NewJob::new("kv.exprot", "null")).await.unwrap();
     let job = ended(&queue, &unknown.id, "dead").await;
     assert_eq!(job.attempts, 1);
     assert_eq!(
         job.error.unwrap(),
-        "there is no kind \"kv.exprot\": the kinds are ttl.sweep, kv.export, kv.reencrypt"
+        "there is no kind \"kv.exprot\": the kinds are ttl.sweep, kv.export, kv.import, kv.delete, kv.reencrypt, audit.flush, usage.snapshot, webhook"
     );
     let large = queue.enqueue(&NewJob::new("kv.export", "null")).await.unwrap();
     let job = ended(&queue, &large.id, "dead").await;
-    assert_eq!(job.error.unwrap(), "the export has more than 1000 bytes: choose a narrower prefix");
+    assert_eq!(
+        job.error.unwrap(),
+        "the result has more than 50 bytes when it is compressed: choose a narrower prefix"
+    );
 }
 
 #[tokio::test]
@@ -150,21 +154,61 @@ async fn one_sweep_runs_a_period_however_many_workers() {
     let _workers: Vec<Worker> =
         (0..3).map(|_| Worker::start(&server, None, &["--sweep-every", "2"])).collect();
     let jobs = eventually("three sweeps", async || {
-        let (total, ids) = queue.list(0, 100).await.unwrap();
-        if total < 3 {
-            return Err(format!("{total}"));
+        let (_, ids) = queue.list(0, 100).await.unwrap();
+        let mut jobs = queue.get_all(&ids).await.unwrap();
+        jobs.retain(|job| job.kind == "ttl.sweep");
+        if jobs.len() >= 3 && jobs.iter().all(|job| job.status == "succeeded") {
+            Ok(jobs)
+        } else {
+            Err(format!("{jobs:?}"))
         }
-        let mut jobs = Vec::new();
-        for id in ids {
-            jobs.push(queue.get(&id).await.unwrap().unwrap());
-        }
-        if jobs.iter().all(|job| job.status == "succeeded") { Ok(jobs) } else { Err(format!("{jobs:?}")) }
     })
     .await;
     let periods = started.elapsed().as_secs() / 2 + 2;
     assert!(jobs.len() as u64 <= periods, "{} sweeps in {periods} periods: {jobs:?}", jobs.len());
     assert!(jobs.iter().all(|job| job.attempts == 1), "{jobs:?}");
     assert_eq!(server.cli(&["ZCARD", "kv:{0}:i"]), "0", "the index still knows expired keys");
+}
+
+#[tokio::test]
+async fn what_a_tenant_uses_is_looked_at_each_period_and_kept() {
+    let server = Server::with_users(&[
+        &format!("user gateway on >{PASSWORD} {}", acl::GATEWAY),
+        &format!("user worker on >{PASSWORD} {}", acl::WORKER),
+    ]);
+    let connection = connect(&server, Some("gateway"));
+    let (queue, store) = (Queue::new(connection.clone()), Store::new(connection.clone()));
+    for n in 0..3 {
+        write(&store, &format!("k{n}"), &vec![b'1'; 100_000], JSON, Ttl::Forever).await;
+    }
+    let patient = NewJob { priority: 1, ..NewJob::new("kv.export", "null") };
+    queue.enqueue(&patient).await.unwrap();
+    let look = async || Usage::observe(&connection, &store).await.unwrap();
+    eventually("a job that waits", async || {
+        let seen = look().await;
+        if seen.queue_age_ms >= 50 { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    // One that is more urgent does not hide it.
+    queue.enqueue(&NewJob { priority: 9, ..patient }).await.unwrap();
+    let seen = look().await;
+    assert_eq!((seen.keys, seen.queue_depth, seen.replication_lag_bytes), (3, 2, None));
+    assert!(seen.queue_age_ms >= 50 && seen.memory_bytes > 300_000 && seen.connections > 0, "{seen:?}");
+    assert_eq!(Usage::last(&connection).await.unwrap(), None);
+    let _worker = Worker::start(&server, Some("worker"), &["--usage-every", "1"]);
+    let kept = |after: u64, depth: u64| {
+        let connection = connection.clone();
+        async move {
+            eventually("another look", async || match Usage::last(&connection).await.unwrap() {
+                Some(usage) if usage.observed_at > after && usage.queue_depth == depth => Ok(usage),
+                usage => Err(format!("{usage:?}")),
+            })
+            .await
+        }
+    };
+    let first = kept(0, 0).await;
+    let second = kept(first.observed_at, 0).await;
+    assert_eq!((second.keys, second.queue_age_ms), (3, 0));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Worker, ended, eventually, queue};
-use keystead_kv::queue::{Claims, Ending, NewJob, When};
+use keystead_kv::queue::{Claims, Ending, Left, NewJob, Report, When};
 use keystead_route::hex;
 use keystead_tests::{
     collector::{Collector, attribute},
@@ -39,15 +39,14 @@ async fn a_job_goes_on_with_the_trace_of_what_has_queued_it() {
     );
 }
 
-#[tokio::test]
-async fn a_schedule_runs_once_a_minute_however_many_workers_and_makes_up_for_a_replaced_one() {
+async fn a_schedule_runs_once_a_minute_and_makes_up_for_a_replaced_worker(workers: usize) {
     let server = Server::start();
     let queue = queue(&server);
     let minute = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 60;
     let began = minute();
     let schedules = r#"[{"name":"each","cron":"* * * * *","kind":"kv.export"},{"name":"never","cron":"0 0 30 2 *","kind":"ttl.sweep"}]"#;
     let arguments = ["--schedules", schedules, "--sweep-every", "86400"];
-    let _workers: Vec<_> = (0..2).map(|_| Worker::start(&server, None, &arguments)).collect();
+    let _workers: Vec<_> = (0..workers).map(|_| Worker::start(&server, None, &arguments)).collect();
     let exports = async || {
         let (_, ids) = queue.list(0, 100).await.unwrap();
         let mut exports = 0;
@@ -61,10 +60,20 @@ async fn a_schedule_runs_once_a_minute_however_many_workers_and_makes_up_for_a_r
         if exports >= 6 { Ok(()) } else { Err(exports.to_string()) }
     })
     .await;
-    // Long enough for the second worker to have asked as well.
+    // Long enough for the other workers to have asked as well.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let passed = minute() - began;
     assert!(exports().await <= 6 + passed, "a minute's job ran twice");
+}
+
+#[tokio::test]
+async fn a_schedule_of_two_workers_runs_once_a_minute() {
+    a_schedule_runs_once_a_minute_and_makes_up_for_a_replaced_worker(2).await;
+}
+
+#[tokio::test]
+async fn a_schedule_of_five_workers_runs_once_a_minute() {
+    a_schedule_runs_once_a_minute_and_makes_up_for_a_replaced_worker(5).await;
 }
 
 #[tokio::test]
@@ -137,7 +146,7 @@ async fn a_job_that_never_came_goes_back_although_its_worker_lives() {
         again.iter().map(|claim| (claim.id.as_str(), claim.attempt)).collect::<Vec<_>>(),
         [(lost.as_str(), 2)]
     );
-    let done = Ending::Succeeded { result: String::new(), bytes: Vec::new() };
+    let done = Ending::Succeeded { result: String::new() };
     let old = claimed.iter().find(|claim| claim.id == lost).unwrap();
     assert!(!claims.end(old, &done).await.unwrap(), "the old claim is void, also from the same worker");
     assert!(claims.end(&again[0], &done).await.unwrap());
@@ -212,11 +221,47 @@ async fn a_backlog_of_a_million_due_jobs_is_worked_off_in_bounded_steps() {
         let (batch, _) = claims.fetch(100).await.unwrap();
         assert!(!batch.is_empty(), "nothing is handed out after {taken}");
         for claim in &batch {
-            let ending = Ending::Succeeded { result: String::new(), bytes: Vec::new() };
+            let ending = Ending::Succeeded { result: String::new() };
             assert!(claims.end(claim, &ending).await.unwrap());
         }
         taken += batch.len();
     }
     // 500 ms is the connection's time-out: no step came near it, with a million waiting.
     assert_eq!(server.cli(&["ZCARD", "jobs:{j}:finished"]), "5000");
+}
+
+#[tokio::test]
+async fn progress_is_seen_by_all_and_told_by_who_has_the_job() {
+    let server = Server::start();
+    let queue = queue(&server);
+    let id = queue.enqueue(&NewJob::new("kv.export", "null")).await.unwrap().id;
+    let claims = Claims::new(&queue, "w".into(), Duration::from_millis(500));
+    let (first, _) = claims.fetch(1).await.unwrap();
+    assert_eq!(queue.get(&id).await.unwrap().unwrap().progress, None);
+    let message = "ä".repeat(300);
+    let report = Report { percent: Some(40), message: &message, checkpoint: Some("[1,2]") };
+    assert!(claims.report(&first[0], &report).await.unwrap());
+    let progress = queue.get(&id).await.unwrap().unwrap().progress.unwrap();
+    assert_eq!((progress.percent, progress.message), (40, "ä".repeat(200)));
+    // A report renews the lease: that of one who only reports never runs out.
+    let others = Claims::new(&queue, "other".into(), Duration::from_mins(1));
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert!(claims.report(&first[0], &Report::default()).await.unwrap());
+        assert_eq!(others.fetch(1).await.unwrap().0, []);
+    }
+    let second = eventually("the job of who is silent", async || {
+        others.fetch(1).await.unwrap().0.pop().ok_or_else(String::new)
+    })
+    .await;
+    assert_eq!((second.attempt, second.checkpoint.as_deref()), (2, Some("[1,2]")));
+    assert!(!claims.report(&first[0], &report).await.unwrap());
+    let left = claims.leave(&first[0], 0, b"late", &report, 1000).await.unwrap();
+    assert_eq!((left, queue.parts(&id).await.unwrap()), (Left::Lost, None));
+    assert_eq!(others.leave(&second, 0, b"half", &Report::default(), 1000).await.unwrap(), Left::Kept);
+    assert_eq!(others.leave(&second, 1, b" a word", &Report::default(), 10).await.unwrap(), Left::TooMuch);
+    assert_eq!(queue.parts(&id).await.unwrap(), None, "it is not whole before the job has ended");
+    assert!(others.end(&second, &Ending::Succeeded { result: String::new() }).await.unwrap());
+    assert_eq!(common::left(&queue, &id).await, "half");
+    assert_eq!(queue.get(&id).await.unwrap().unwrap().progress.unwrap().percent, 100);
 }

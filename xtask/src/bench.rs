@@ -1,6 +1,9 @@
 //! `cargo xtask bench`: builds for release and lets the benchmarks run; results go to target/bench.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
@@ -31,6 +34,30 @@ enum Which {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Queueing and running empty jobs beside redis-benchmark and Huey, also with a million that wait.
+    Queue {
+        /// Passed on: see `keystead-bench queue --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Export and import of a million entries by the worker, and its memory.
+    Bulk {
+        /// Passed on: see `keystead-bench bulk --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// What the audit log costs the gateway's reads and writes.
+    Audit {
+        /// Passed on: see `keystead-bench audit --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Waking one of many tenants that sleep beside the start of a bare Redis pod; on the cluster that `up` made.
+    Sleep {
+        /// Passed on: see `keystead-bench sleep --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Apply to Ready of a Tenant beside a bare Redis StatefulSet; on the cluster that `up` made.
     Ready {
         /// Passed on: see `keystead-bench ready --help`.
@@ -39,20 +66,30 @@ enum Which {
     },
 }
 
-/// A Python with `FastAPI` and what it needs, in a folder of its own under `target`.
-fn fastapi() -> Result<PathBuf> {
-    let (folder, requirements) =
-        (root().join("target/bench/fastapi"), root().join("tests/bench/fastapi/requirements.txt"));
+/// A Python with what `tests/bench/<name>/requirements.txt` names, in a folder of its own under `target`.
+fn python(name: &str) -> Result<PathBuf> {
+    let folder = root().join("target/bench").join(name);
+    let requirements = root().join("tests/bench").join(name).join("requirements.txt");
     let python = folder.join("bin/python");
     if !python.exists() {
-        println!("installing FastAPI into {}", folder.display());
+        println!("installing {} into {}", requirements.display(), folder.display());
         let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).status()?;
         ensure!(made.success(), "python3 -m venv failed: is python3-venv installed?");
     }
     let mut install = Command::new(&python);
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements);
-    ensure!(install.status()?.success(), "pip could not install FastAPI");
+    ensure!(install.status()?.success(), "pip could not install what {name} needs");
     Ok(python)
+}
+
+/// One that needs the cluster that `up` made.
+fn on_cluster(which: &str, out: &Path, rest: &[String]) -> Result<Command> {
+    let cluster = Cluster::attach()?;
+    let built = binaries(&["keystead-bench"], Profile::Release)?;
+    let mut bench = Command::new(&built[0]);
+    bench.env("KUBECONFIG", cluster.kubeconfig()).env("KEYSTEAD_KUBECTL", cluster.tools().path("kubectl"));
+    bench.arg(which).arg("--out").arg(out).args(rest);
+    Ok(bench)
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -63,7 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Release)?;
             let mut bench = Command::new(&built[0]);
             bench.arg("gateway").arg("--gateway").arg(&built[1]).arg("--out").arg(out);
-            bench.arg("--python").arg(fastapi()?).args(rest);
+            bench.arg("--python").arg(python("fastapi")?).args(rest);
             bench
         }
         Which::Fairness { rest } => {
@@ -73,16 +110,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             bench.arg("fairness").arg("--gateway").arg(&built[1]).arg("--out").arg(out).args(rest);
             bench
         }
-        Which::Ready { rest } => {
-            let cluster = Cluster::attach()?;
-            let built = binaries(&["keystead-bench"], Profile::Release)?;
+        Which::Queue { rest } => {
+            packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
+            let built =
+                binaries(&["keystead-bench", "keystead-gateway", "keystead-worker"], Profile::Release)?;
             let mut bench = Command::new(&built[0]);
-            bench
-                .env("KUBECONFIG", cluster.kubeconfig())
-                .env("KEYSTEAD_KUBECTL", cluster.tools().path("kubectl"));
-            bench.arg("ready").arg("--out").arg(out).args(rest);
+            bench.arg("queue").arg("--gateway").arg(&built[1]).arg("--worker").arg(&built[2]);
+            bench.arg("--out").arg(out).arg("--python").arg(python("huey")?).args(rest);
             bench
         }
+        Which::Bulk { rest } => {
+            packages::ensure(packages::REDIS)?;
+            let built = binaries(&["keystead-bench", "keystead-worker"], Profile::Release)?;
+            let mut bench = Command::new(&built[0]);
+            bench.arg("bulk").arg("--worker").arg(&built[1]).arg("--out").arg(out).args(rest);
+            bench
+        }
+        Which::Audit { rest } => {
+            packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
+            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Release)?;
+            let mut bench = Command::new(&built[0]);
+            bench.arg("audit").arg("--gateway").arg(&built[1]).arg("--out").arg(out).args(rest);
+            bench
+        }
+        Which::Sleep { rest } => on_cluster("sleep", &out, rest)?,
+        Which::Ready { rest } => on_cluster("ready", &out, rest)?,
     };
     ensure!(bench.status()?.success(), "the benchmark failed");
     Ok(())

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod dev;
 mod install;
+mod machine;
 mod tally;
 mod test;
 mod tour;

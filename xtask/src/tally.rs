@@ -3,10 +3,13 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, ExitCode, Stdio},
+    thread,
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::machine::{self, Watch};
 
 /// What has happened so far.
 #[derive(Debug, Default)]
@@ -37,11 +40,41 @@ impl Tally {
         result.is_ok()
     }
 
-    /// A run of `cargo test`, whose own summaries are counted; a run that ends without one has failed.
+    /// A run of `cargo test`, whose own summaries are counted; a run that ends without one has failed. Where tests fail while the
+    /// machine is without its processors, those are run once more when it has them again.
     pub(crate) fn tests(&mut self, what: &str, again: &str, command: &mut Command) -> bool {
         println!("\n=== {what}");
-        match run(command) {
-            Ok((summary, success)) => {
+        let outcome = attempt(what, command, &mut |line| println!("{line}"));
+        self.count(what, again, outcome)
+    }
+
+    /// The same beside something else; what it prints comes at its end.
+    pub(crate) fn tests_beside(
+        &mut self,
+        what: &str,
+        again: &str,
+        command: &mut Command,
+        meanwhile: impl FnOnce(&mut Self),
+    ) {
+        let (outcome, lines) = thread::scope(|scope| {
+            let beside = scope.spawn(|| {
+                let mut lines = Vec::new();
+                let outcome = attempt(what, command, &mut |line| lines.push(line.to_owned()));
+                (outcome, lines)
+            });
+            meanwhile(self);
+            beside.join().unwrap_or_else(|_| (Err(anyhow!("xtask panicked")), Vec::new()))
+        });
+        println!("\n=== {what}");
+        for line in lines {
+            println!("{line}");
+        }
+        self.count(what, again, outcome);
+    }
+
+    fn count(&mut self, what: &str, again: &str, outcome: Result<Outcome>) -> bool {
+        match outcome {
+            Ok(Outcome { summary, success, .. }) => {
                 self.passed += summary.passed;
                 self.failed += summary.failed;
                 if !success && summary.failed == 0 {
@@ -85,24 +118,90 @@ struct Summary {
     failed: u64,
 }
 
-fn run(command: &mut Command) -> Result<(Summary, bool)> {
+/// What a run of `cargo test` came to.
+#[derive(Debug, Default)]
+struct Outcome {
+    summary: Summary,
+    success: bool,
+    /// The names of the tests that failed.
+    failed: Vec<String>,
+}
+
+impl Outcome {
+    /// Whether it is known which tests are to be run again.
+    fn can_be_repeated(&self) -> bool {
+        !self.success && !self.failed.is_empty() && self.failed.len() as u64 == self.summary.failed
+    }
+
+    /// The same command for what failed only.
+    fn repeated<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        if !command.get_args().any(|argument| argument == "--") {
+            command.arg("--");
+        }
+        command.arg("--exact").args(&self.failed)
+    }
+
+    /// The outcome with what the failed tests came to at their second run.
+    fn with(self, second: Self) -> Self {
+        let ran = second.summary.passed + second.summary.failed;
+        let missing = self.summary.failed.saturating_sub(ran);
+        Self {
+            summary: Summary {
+                passed: self.summary.passed + second.summary.passed,
+                failed: second.summary.failed + missing,
+            },
+            success: second.success && missing == 0,
+            failed: second.failed,
+        }
+    }
+}
+
+/// Runs it, and what failed once more where the machine was without its processors.
+fn attempt(what: &str, command: &mut Command, print: &mut dyn FnMut(&str)) -> Result<Outcome> {
+    let watch = Watch::start();
+    let first = run(command, print);
+    let stolen = watch.end();
+    match (first, stolen) {
+        (Ok(first), Some(stolen)) if first.can_be_repeated() => {
+            print(&format!(
+                "\n{what}: {} failed, and for {} s the machine had not its processors (steal in /proc/stat): once more",
+                first.failed.join(", "),
+                stolen.as_secs()
+            ));
+            machine::wait_for_quiet();
+            run(first.repeated(command), print).map(|second| first.with(second))
+        }
+        (first, _) => first,
+    }
+}
+
+fn run(command: &mut Command, print: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("starting {command:?}"))?;
     let output = child.stdout.take().context("stdout is piped")?;
-    let mut summary = Summary::default();
+    let mut outcome = Outcome::default();
+    let mut in_list = false;
     for line in BufReader::new(output).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
-        println!("{line}");
+        print(&line);
         if let Some(more) = parse(&line) {
-            summary.passed += more.passed;
-            summary.failed += more.failed;
+            outcome.summary.passed += more.passed;
+            outcome.summary.failed += more.failed;
+        }
+        // Behind `failures:` there are first their outputs, then a list of their names.
+        match line.strip_prefix("    ") {
+            Some(name) if in_list && !name.contains(char::is_whitespace) => {
+                outcome.failed.push(name.to_owned());
+            }
+            _ => in_list = line == "failures:",
         }
     }
-    Ok((summary, child.wait()?.success()))
+    outcome.success = child.wait()?.success();
+    Ok(outcome)
 }
 
 /// `test result: ok. 12 passed; 0 failed; 0 ignored; …`
@@ -137,5 +236,59 @@ mod tests {
         summaries.arg("test result: ok. 2 passed; 0 failed; 0\\ntest result: ok. 3 passed; 0 failed; 0\\n");
         assert!(tally.tests("x", "x", &mut summaries));
         assert_eq!((tally.passed, tally.failed, tally.failures.len()), (5, 2, 2));
+    }
+
+    #[test]
+    fn what_failed_is_known_by_name_and_run_again_alone() {
+        let mut first = Command::new("printf");
+        first.arg(
+            "test a::x ... FAILED\\n\\nfailures:\\n\\n---- a::x stdout ----\\n    left: 1\\n\\n\\nfailures:\\n    a::x\\n    y\\n\\n\
+             test result: FAILED. 5 passed; 2 failed; 0\\n",
+        );
+        let mut outcome = run(&mut first, &mut |_| ()).unwrap();
+        assert_eq!((outcome.failed.join(" "), outcome.success), ("a::x y".into(), true));
+        outcome.success = false;
+        assert!(outcome.can_be_repeated());
+        for (arguments, expected) in [
+            ("test -p e", "test -p e -- --exact a::x y"),
+            ("test -- --nocapture", "test -- --nocapture --exact a::x y"),
+        ] {
+            let mut command = Command::new("cargo");
+            command.args(arguments.split(' '));
+            let repeated: Vec<_> =
+                outcome.repeated(&mut command).get_args().map(|it| it.to_str().unwrap()).collect();
+            assert_eq!(repeated.join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn what_runs_beside_counts_as_well() {
+        let summary = |text: &str| {
+            let mut command = Command::new("printf");
+            command.arg(format!("test result: {text}\\n"));
+            command
+        };
+        let mut tally = Tally::default();
+        tally.tests_beside("x", "x", &mut summary("ok. 2 passed; 0 failed; 0"), |tally| {
+            tally.tests("y", "y", &mut summary("ok. 3 passed; 0 failed; 0"));
+        });
+        tally.tests_beside("x", "x", &mut Command::new("false"), |_| ());
+        assert_eq!((tally.passed, tally.failed, tally.failures.len()), (5, 1, 1));
+    }
+
+    #[test]
+    fn a_second_run_counts_for_what_it_ran_and_nothing_else() {
+        let failed = |passed, failed| Outcome {
+            summary: Summary { passed, failed },
+            success: failed == 0,
+            failed: Vec::new(),
+        };
+        let whole = failed(5, 2).with(failed(2, 0));
+        assert_eq!((whole.summary, whole.success), (Summary { passed: 7, failed: 0 }, true));
+        let half = failed(5, 2).with(failed(1, 1));
+        assert_eq!((half.summary, half.success), (Summary { passed: 6, failed: 1 }, false));
+        // One of them was not found again.
+        let missing = failed(5, 2).with(failed(1, 0));
+        assert_eq!((missing.summary, missing.success), (Summary { passed: 6, failed: 1 }, false));
     }
 }

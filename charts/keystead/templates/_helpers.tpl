@@ -67,6 +67,9 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- if and $scaling.behavior (ne $scaling.profile "Custom") -}}
 {{- fail "gateway.autoscaling.behavior is given, but the profile is not Custom: set gateway.autoscaling.profile to Custom, or leave behavior out" -}}
 {{- end -}}
+{{- if and .Values.operator.externalMetrics.enabled .Values.operator.externalMetrics.servedByAdapter -}}
+{{- fail "operator.externalMetrics.enabled and servedByAdapter are both set: one of them serves keystead_queue_depth, set the other to false" -}}
+{{- end -}}
 {{- if not (hasKey .Values.redis.images .Values.redis.defaultVersion) -}}
 {{- fail (printf "redis.defaultVersion %q is not in redis.images: add its image there, or choose one of %s" .Values.redis.defaultVersion (keys .Values.redis.images | sortAlpha | join ", ")) -}}
 {{- end -}}
@@ -99,4 +102,20 @@ capabilities:
     {{- range .Values.networkPolicy.apiServerPorts }}
     - {port: {{ . }}, protocol: TCP}
     {{- end }}
+{{- end -}}
+
+{{/* Every tenant's Redis, and the Sentinels beside it: their namespaces carry the label. */}}
+{{- define "keystead.redisEgress" -}}
+- to:
+    - namespaceSelector:
+        matchExpressions:
+          - {key: keystead.io/tenant, operator: Exists}
+      podSelector:
+        matchLabels:
+          app.kubernetes.io/name: keystead
+        matchExpressions:
+          - {key: app.kubernetes.io/component, operator: In, values: [redis, redis-readers]}
+  ports:
+    - {port: 6379, protocol: TCP}
+    - {port: 26379, protocol: TCP}
 {{- end -}}

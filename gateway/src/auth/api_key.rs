@@ -8,7 +8,9 @@ use quick_cache::sync::Cache;
 
 use super::{Principal, Scopes};
 use crate::{
+    Gateway,
     problem::{Code, Problem},
+    sleep::Proof,
     tenants::{Limiter, Tenant},
 };
 
@@ -45,20 +47,49 @@ impl KeyRates {
     }
 }
 
-/// Who has this key. An unknown id, a wrong secret and an expired key are told apart by nobody.
-pub(super) async fn authenticate(tenant: &Tenant, text: &ApiKeyText<'_>) -> Result<Principal, Problem> {
+/// Who has this key. An unknown id, a wrong secret and an expired key are told apart by nobody. `wakes`: a tenant that sleeps
+/// is woken, and given as it is then.
+pub(super) async fn authenticate(
+    gateway: &Gateway,
+    tenant: Arc<Tenant>,
+    text: &ApiKeyText<'_>,
+    wakes: bool,
+) -> Result<(Arc<Tenant>, Principal), Problem> {
     if text.id == ADMIN_KEY_ID {
         let known = tenant.route().auth.admin_key_sha256.as_deref();
-        return if known.is_some_and(|known| text.has_hash(known)) {
-            Ok(Principal::Admin)
-        } else {
-            Err(invalid())
-        };
+        if !known.is_some_and(|known| text.has_hash(known)) {
+            return Err(invalid());
+        }
+        let tenant = if wakes { gateway.awake(tenant, Proof::Shown).await? } else { tenant };
+        return Ok((tenant, Principal::Admin));
     }
+    if !tenant.is_asleep() {
+        let key = find(gateway, &tenant, text).await?;
+        return Ok((tenant, key));
+    }
+    let known = gateway.sleepers.known(&tenant, text);
+    if wakes {
+        let proof = if known.is_some() { Proof::Shown } else { Proof::Owed };
+        let tenant = gateway.awake(tenant, proof).await?;
+        let key = find(gateway, &tenant, text).await?;
+        return Ok((tenant, key));
+    }
+    let detail = "the tenant sleeps, and this API key is checked by its Redis: any other request wakes it";
+    let known = known.ok_or_else(|| Problem::new(Code::TenantWaking, detail))?;
+    Ok((tenant, principal(known)))
+}
+
+/// As the tenant's Redis says.
+async fn find(gateway: &Gateway, tenant: &Tenant, text: &ApiKeyText<'_>) -> Result<Principal, Problem> {
     let key = tenant.api_keys().find(text.id).await?.filter(|key| key.accepts(text));
     let key: Arc<ApiKey> = key.ok_or_else(invalid)?;
+    gateway.sleepers.remember(tenant, &key);
+    Ok(principal(key))
+}
+
+fn principal(key: Arc<ApiKey>) -> Principal {
     let scopes = Scopes::of(key.scopes.iter().map(String::as_str));
-    Ok(Principal::ApiKey { key, scopes })
+    Principal::ApiKey { key, scopes }
 }
 
 pub(super) fn invalid() -> Problem {

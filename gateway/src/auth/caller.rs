@@ -11,8 +11,10 @@ use keystead_route::ApiKeyText;
 use super::{Principal, Scope, api_key};
 use crate::{
     Gateway,
+    audit::Touched,
     finish::Noted,
     problem::{Code, Problem},
+    sleep::Proof,
     slot::Slot,
     tenants::Tenant,
 };
@@ -28,9 +30,18 @@ pub(crate) struct Caller {
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) principal: Principal,
     _in_flight: Slot,
+    /// Where the tenant has an audit log.
+    noted: Option<Noted>,
 }
 
 impl Caller {
+    /// Says for the audit log what the request is about, where its path does not.
+    pub(crate) fn touches(&self, touched: impl FnOnce() -> Touched) {
+        if let Some(noted) = &self.noted {
+            noted.set_touched(touched());
+        }
+    }
+
     pub(crate) fn needs(&self, scope: Scope) -> Result<(), Problem> {
         self.principal.needs(scope)
     }
@@ -40,6 +51,26 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
+        let caller = Self::of(parts, gateway, true).await?;
+        caller.tenant.touch();
+        Ok(caller)
+    }
+}
+
+/// A caller who only looks on: a tenant that sleeps sleeps on, and this is no use of it.
+pub(crate) struct Onlooker(pub(crate) Caller);
+
+impl FromRequestParts<Arc<Gateway>> for Onlooker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
+        Caller::of(parts, gateway, false).await.map(Self)
+    }
+}
+
+impl Caller {
+    /// `wakes`: a tenant that sleeps is woken and waited for.
+    async fn of(parts: &mut Parts, gateway: &Arc<Gateway>, wakes: bool) -> Result<Self, Problem> {
         let credential = Credential::of(&parts.headers)?.ok_or_else(missing)?;
         let (tenant, principal, in_flight) = match credential {
             Credential::Token(token) => {
@@ -47,6 +78,7 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
                 let (tenant, principal) = gateway.tokens.verify(&gateway.table, token, named).await?;
                 of_path(parts, &tenant)?;
                 let in_flight = tenant.hold()?;
+                let tenant = if wakes { gateway.awake(tenant, Proof::Shown).await? } else { tenant };
                 (tenant, principal, in_flight)
             }
             Credential::ApiKey(text) => {
@@ -54,12 +86,17 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
                 of_path(parts, &tenant)?;
                 // Before Redis is asked. The tenant's rate is not touched by who only pretends to have a key.
                 let in_flight = tenant.hold()?;
-                let principal = api_key::authenticate(&tenant, &text).await?;
+                let (tenant, principal) = api_key::authenticate(gateway, tenant, &text, wakes).await?;
                 (tenant, principal, in_flight)
             }
         };
-        if let Some(noted) = parts.extensions.get::<Noted>() {
+        let noted = parts.extensions.get::<Noted>();
+        if let Some(noted) = noted {
             noted.set_caller(&tenant, &principal);
+        }
+        let noted = noted.filter(|_| tenant.trail().is_some()).cloned();
+        if let Some(noted) = &noted {
+            noted.set_touched(Touched::of_path(parts).await);
         }
         let detail = "this API key's requests_per_second is exceeded: slow down";
         let key_rate = gateway.key_rates.of(&tenant, &principal);
@@ -69,7 +106,7 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
             tokio::time::sleep(Duration::from_millis(rand::random_range(REFUSED_AFTER))).await;
             return Err(problem);
         }
-        Ok(Self { tenant, principal, _in_flight: in_flight })
+        Ok(Self { tenant, principal, _in_flight: in_flight, noted })
     }
 }
 

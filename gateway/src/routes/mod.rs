@@ -1,5 +1,6 @@
 //! The paths, both forms of each: `/api/v1/…` by token alone, and `/t/{tenant}/api/v1/…`.
 
+mod audit;
 mod auth;
 mod body;
 mod health;
@@ -23,6 +24,7 @@ use axum::{
 use jiff::Timestamp;
 
 use crate::{Gateway, finish::finish};
+pub(crate) use openapi::description;
 
 fn key_methods() -> MethodRouter<Arc<Gateway>> {
     get(kv::read).put(kv::write).patch(kv::patch).delete(kv::remove)
@@ -48,9 +50,16 @@ fn api() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
         ("/kv/{key}/incr", post(kv::increment)),
         ("/kv/{key}/ttl", get(kv::ttl::read).put(kv::ttl::write).delete(kv::ttl::remove)),
         ("/watch", get(watch::watch)),
+        ("/audit", get(audit::read)),
         ("/diag", get(seeing::diag)),
         ("/peers", get(seeing::peers)),
         ("/jobs", get(jobs::list).post(jobs::create)),
+        ("/jobs/inputs", post(jobs::create_input)),
+        ("/jobs/schedules", get(jobs::schedules::list)),
+        (
+            "/jobs/schedules/{name}",
+            get(jobs::schedules::read).put(jobs::schedules::write).delete(jobs::schedules::remove),
+        ),
         ("/jobs/{id}", get(jobs::read).delete(jobs::cancel)),
         ("/jobs/{id}/result", get(jobs::result)),
         ("/jobs/{id}/retry", post(jobs::retry)),

@@ -10,7 +10,7 @@ use utoipa::{
 };
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{auth, health, jobs, kv, schemas, seeing, watch};
+use super::{audit, auth, health, jobs, kv, schemas, seeing, watch};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,9 +41,15 @@ use super::{auth, health, jobs, kv, schemas, seeing, watch};
         jobs::create::create,
         jobs::read::list,
         jobs::read::read,
-        jobs::read::result,
+        jobs::bytes::result,
+        jobs::bytes::create_input,
         jobs::change::cancel,
         jobs::change::retry,
+        jobs::schedules::list,
+        jobs::schedules::read,
+        jobs::schedules::write,
+        jobs::schedules::remove,
+        audit::read,
         seeing::diag,
         seeing::peers,
         seeing::health,
@@ -81,7 +87,12 @@ impl Modify for Surroundings {
     }
 }
 
+/// The description itself.
+pub(crate) fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
 /// The paths of the description, which are no part of the API.
 pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    SwaggerUi::new("/docs").url("/openapi.json", Description::openapi()).into()
+    SwaggerUi::new("/docs").url("/openapi.json", description()).into()
 }

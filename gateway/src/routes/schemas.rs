@@ -110,6 +110,47 @@ pub(crate) struct BatchResult {
     pub(crate) items: Vec<Value>,
 }
 
+/// A part of the audit log.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "items": [{"id": "1769860800000-0", "time": "2026-01-31T12:00:00.000Z", "principal": "ada", "operation": "write_entry",
+        "key": "greeting", "target": null, "items": null, "status": 201, "request_id": "4f1c2d"}],
+    "total": 1, "dropped": 0, "refused": 0, "enabled": true
+}))]
+pub(crate) struct AuditLog {
+    /// The newest first.
+    pub(crate) items: Vec<AuditEntry>,
+    /// How many there are in all.
+    pub(crate) total: u64,
+    /// How many are not there any more, or never were, and were not sent to Loki.
+    pub(crate) dropped: u64,
+    /// How many Loki would not take.
+    pub(crate) refused: u64,
+    /// Whether more are being written.
+    pub(crate) enabled: bool,
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// What was done.
+#[derive(ToSchema)]
+pub(crate) struct AuditEntry {
+    pub(crate) id: String,
+    /// When it was answered: RFC 3339 in UTC, of Redis' clock.
+    pub(crate) time: String,
+    /// The user, `issuer|subject` or `api-key:<id>`; null: nobody who is known.
+    pub(crate) principal: Option<String>,
+    /// The `operationId` of this description.
+    pub(crate) operation: String,
+    pub(crate) key: Option<String>,
+    /// A job, an API key or an account.
+    pub(crate) target: Option<String>,
+    /// How many operations a batch had.
+    pub(crate) items: Option<u64>,
+    /// Of the answer.
+    pub(crate) status: u16,
+    pub(crate) request_id: String,
+}
+
 /// An account to be made.
 #[derive(ToSchema)]
 #[schema(example = json!({
@@ -245,7 +286,8 @@ pub(crate) struct QueuedJob {
 #[derive(ToSchema)]
 #[schema(example = json!({"id": "0199f0a0-0000-7000-8000-000000000000", "kind": "kv.export", "payload": {"prefix": "greet"},
     "status": "scheduled", "priority": 5, "attempts": 0, "max_attempts": 3, "run_at": "2026-01-31T12:01:00.000Z",
-    "created_at": "2026-01-31T12:00:00.000Z", "started_at": null, "finished_at": null, "error": null, "result": null}))]
+    "created_at": "2026-01-31T12:00:00.000Z", "started_at": null, "finished_at": null, "error": null, "result": null,
+    "progress": null}))]
 pub(crate) struct Job {
     pub(crate) id: String,
     pub(crate) kind: String,
@@ -261,6 +303,60 @@ pub(crate) struct Job {
     pub(crate) finished_at: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) result: Option<Value>,
+    /// null: it has said nothing of itself.
+    pub(crate) progress: Option<Progress>,
+}
+
+/// How far a job is.
+#[derive(ToSchema)]
+pub(crate) struct Progress {
+    /// 0 to 100.
+    pub(crate) percent: u8,
+    pub(crate) message: String,
+}
+
+/// What a job is to read.
+#[derive(ToSchema)]
+#[schema(example = json!({"id": "0199f0a0-0000-7000-8000-000000000000", "bytes": 28}))]
+pub(crate) struct Input {
+    /// For `from` in the payload of the job.
+    pub(crate) id: String,
+    pub(crate) bytes: u64,
+}
+
+/// A job to be queued again and again.
+#[derive(ToSchema)]
+#[schema(example = json!({"cron": "0 3 * * *", "kind": "kv.export", "payload": {"prefix": "greet"}}))]
+pub(crate) struct NewSchedule {
+    /// Minute, hour, day, month and weekday, in UTC, as in crontab(5) with numbers.
+    pub(crate) cron: String,
+    pub(crate) kind: String,
+    pub(crate) payload: Option<Value>,
+}
+
+/// A job that is queued again and again.
+#[derive(ToSchema)]
+#[schema(example = json!({"name": "nightly", "cron": "0 3 * * *", "kind": "kv.export", "payload": {"prefix": "greet"},
+    "next_run_at": "2026-01-31T03:00:00.000Z", "last_run_at": null, "last_job_id": null,
+    "created_at": "2026-01-30T12:00:00.000Z", "updated_at": "2026-01-30T12:00:00.000Z"}))]
+pub(crate) struct Schedule {
+    pub(crate) name: String,
+    pub(crate) cron: String,
+    pub(crate) kind: String,
+    pub(crate) payload: Value,
+    pub(crate) next_run_at: String,
+    pub(crate) last_run_at: Option<String>,
+    pub(crate) last_job_id: Option<String>,
+    pub(crate) created_at: String,
+    pub(crate) updated_at: String,
+}
+
+/// Schedules.
+#[derive(ToSchema)]
+#[schema(example = json!({"total": 1, "items": []}))]
+pub(crate) struct Schedules {
+    pub(crate) items: Vec<Schedule>,
+    pub(crate) total: u64,
 }
 
 /// Whether a key is there.

@@ -10,12 +10,14 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
+use keystead_kv::{Connection, usage::Usage};
 use serde_json::{Map, Value, json};
 
 use crate::{
     Gateway,
-    auth::{Caller, Scope},
+    auth::{Caller, Onlooker, Scope},
     problem::{Code, Problem},
+    routes::time,
 };
 
 /// The sections and fields of `INFO` that are shown, by the names that they get here.
@@ -31,7 +33,7 @@ const FIGURES: [(&str, &str, &str); 9] = [
     ("stats", "instantaneous_ops_per_sec", "operations_per_second"),
 ];
 
-/// 503 where the tenant's Redis does not answer.
+/// 503 where the tenant's Redis does not answer; a tenant that sleeps is well, and sleeps on.
 #[utoipa::path(
     get,
     path = "/t/{tenant}/health",
@@ -42,13 +44,21 @@ const FIGURES: [(&str, &str, &str); 9] = [
         ("tenant" = String, Path, description = "The tenant", example = "acme"),
     ),
     responses(
-        (status = 200, description = "It does"),
+        (status = 200, description = "It does, or it sleeps (`status`: `sleeping`)"),
         (status = "default", response = crate::routes::schemas::Failed),
     ),
     security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
 )]
-pub(super) async fn health(caller: Caller) -> Result<Response, Problem> {
+pub(super) async fn health(Onlooker(caller): Onlooker) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
+    if caller.tenant.is_asleep() {
+        let body = json!({
+            "status": "sleeping",
+            "tenant_id": caller.tenant.name(),
+            "redis": {"available": false},
+        });
+        return Ok(Json(body).into_response());
+    }
     let (milliseconds, is_up) = ping(&caller).await;
     if !is_up {
         return Err(Problem::new(Code::RedisUnavailable, "the tenant's Redis does not answer"));
@@ -90,17 +100,18 @@ pub(super) async fn diag(State(gateway): State<Arc<Gateway>>, caller: Caller) ->
         ("latency_ms".to_owned(), json!(is_up.then_some(milliseconds))),
         ("breaker".to_owned(), json!(if connection.is_given_up() { "open" } else { "closed" })),
     ]);
-    for section in ["server", "clients", "memory", "replication", "stats"] {
-        let Ok(text) = connection.info(section).await else { break };
-        for (_, field, name) in FIGURES.iter().filter(|(of, _, _)| *of == section) {
-            let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-            let value = value.map_or(Value::Null, |text| {
-                text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
-            });
-            redis.insert((*name).to_owned(), value);
-        }
+    let each = figures(connection).await;
+    if connection.has_shards() {
+        redis.insert("shards".to_owned(), json!(each));
+    } else {
+        redis.extend(each.into_iter().flatten());
     }
     let keys = caller.tenant.store().count().await.ok();
+    let usage = Usage::last(connection).await.ok().flatten().map(|usage| {
+        let mut figures = json!(usage);
+        figures["observed_at"] = json!(time(Some(usage.observed_at)));
+        figures
+    });
     let (in_flight, watchers) = caller.tenant.load();
     let body = json!({
         "tenant_id": caller.tenant.name(),
@@ -113,8 +124,31 @@ pub(super) async fn diag(State(gateway): State<Arc<Gateway>>, caller: Caller) ->
         },
         "redis": redis,
         "keys": keys,
+        "usage": usage,
     });
     Ok(Json(body).into_response())
+}
+
+/// Of each Redis that takes writes.
+async fn figures(connection: &Connection) -> Vec<Map<String, Value>> {
+    let mut each: Vec<Map<String, Value>> = Vec::new();
+    for section in ["server", "clients", "memory", "replication", "stats"] {
+        for (place, info) in connection.info(section).await.into_iter().enumerate() {
+            if place == each.len() {
+                each.push(Map::new());
+            }
+            each[place].insert("primary".to_owned(), json!(info.primary.as_deref()));
+            let Ok(text) = info.text else { continue };
+            for (_, field, name) in FIGURES.iter().filter(|(of, _, _)| *of == section) {
+                let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+                let value = value.map_or(Value::Null, |text| {
+                    text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
+                });
+                each[place].insert((*name).to_owned(), value);
+            }
+        }
+    }
+    each
 }
 
 /// The gateways that share the work, as the name of their Service gives them.
@@ -130,7 +164,10 @@ pub(super) async fn diag(State(gateway): State<Arc<Gateway>>, caller: Caller) ->
     ),
     security(("token" = ["admin"]), ("api_key" = ["admin"])),
 )]
-pub(super) async fn peers(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Response, Problem> {
+pub(super) async fn peers(
+    State(gateway): State<Arc<Gateway>>,
+    Onlooker(caller): Onlooker,
+) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;
     let peers = gateway.peers.addresses();
     Ok(Json(json!({"peers": *peers, "count": peers.len()})).into_response())

@@ -55,6 +55,12 @@ pub(super) async fn watch(
     caller.needs(Scope::KvRead)?;
     let prefix = prefix(query.as_deref().unwrap_or(""))?;
     caller.principal.may_use(&prefix)?;
+    if caller.tenant.connection().has_shards() {
+        // Each shard writes by itself: there is no order of all changes.
+        let detail =
+            "there is no change feed with topology Cluster: list the keys, or use topology Replicated";
+        return Err(Problem::new(Code::NotWithCluster, detail));
+    }
     let last = header_text(&headers, &LAST_EVENT_ID).map(str::parse::<EventId>).transpose();
     let last = last.map_err(|error| Problem::new(Code::Invalid, format!("Last-Event-ID: {error}")))?;
     let lasting = Lasting::begin(gateway, &caller)?;

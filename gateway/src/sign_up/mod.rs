@@ -41,6 +41,8 @@ const SECRET_KEY: &str = "account.json";
 const SECRET_PREFIX: &str = "sign-up-";
 /// Sign-ups that may be under way at once in one gateway.
 const MAX_WAITING: usize = 64;
+/// Between two looks whether the account is there, if nobody tells of it.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long a request waits until Secret and Tenant are written.
 const MAKING: Duration = Duration::from_secs(15);
 /// Tenants whose end is told and not yet heard; who has missed one looks by itself.
@@ -117,6 +119,8 @@ impl SignUps {
                 tokio::select! {
                     () = told(&mut finished, &name) => {}
                     changed = routes.changed() => changed.ok()?,
+                    // The account may be there while this gateway's first connection is not.
+                    () = tokio::time::sleep(AGAIN) => {}
                     _ = ending.wait_for(|ending| *ending) => return None,
                 }
             }

@@ -24,6 +24,7 @@ pub struct Metrics {
     /// Open client connections.
     pub active_connections: IntGauge,
     pub(crate) tenants: IntGauge,
+    pub(crate) asleep: IntGauge,
     pub peers: IntGauge,
 }
 
@@ -38,9 +39,12 @@ impl Metrics {
         registry.register(Box::new(active_connections.clone()))?;
         let peers =
             IntGauge::new("kv_peers_count", "Gateways behind the name of their Service, this one too")?;
+        let asleep =
+            IntGauge::new("keystead_gateway_tenants_asleep", "Tenants in the route table that sleep")?;
         registry.register(Box::new(tenants.clone()))?;
+        registry.register(Box::new(asleep.clone()))?;
         registry.register(Box::new(peers.clone()))?;
-        Ok(Self { registry, requests, operations, active_connections, tenants, peers })
+        Ok(Self { registry, requests, operations, active_connections, tenants, asleep, peers })
     }
 
     /// Prometheus' text format.

@@ -77,6 +77,10 @@ impl Table {
         self.tenants.load().len()
     }
 
+    pub(crate) fn all(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.load().values().cloned().collect()
+    }
+
     /// Closes, for ever, connections to Redis that nobody has used for so long.
     pub async fn close_idle(&self, after: Duration) {
         loop {
@@ -87,6 +91,13 @@ impl Table {
                 tracing::debug!(closed, "idle connections to Redis are closed");
             }
         }
+    }
+
+    /// Writes what waits for tenants' audit logs, as far as that works within this time.
+    pub async fn end_audits(&self, within: Duration) {
+        let tenants = self.tenants.load_full();
+        let ended = tenants.values().filter_map(|tenant| tenant.trail()).map(|trail| trail.end());
+        let _ = tokio::time::timeout(within, futures::future::join_all(ended)).await;
     }
 
     /// Takes these routes for all that there are. A tenant that did not change stays as it is; one whose Redis did not
@@ -130,4 +141,6 @@ pub async fn follow(source: Source, gateway: Arc<Gateway>) {
 fn update(gateway: &Gateway, routes: impl IntoIterator<Item = Route>) {
     gateway.table.replace(routes);
     gateway.metrics.tenants.set(i64::try_from(gateway.table.len()).unwrap_or(i64::MAX));
+    let asleep = gateway.table.all().iter().filter(|tenant| tenant.is_asleep()).count();
+    gateway.metrics.asleep.set(i64::try_from(asleep).unwrap_or(i64::MAX));
 }

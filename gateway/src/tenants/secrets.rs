@@ -1,5 +1,5 @@
 //! Routes from Secrets of one namespace, by a watch: the gateway's only contact with Kubernetes, unless it makes tenants
-//! (`sign_up`).
+//! (`sign_up`) or has one woken (`sleep`).
 //!
 //! While the watch is broken the last known routes are served.
 

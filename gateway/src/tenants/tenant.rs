@@ -14,15 +14,17 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use keystead_kv::{
-    ConnectOptions, Connection, InvalidKey, Keyring, Store, accounts::Accounts, api_keys::ApiKeys,
-    feed::Feed, idempotency::Requests, queue::Queue,
+    ConnectOptions, Connection, InvalidKey, Keyring, Observer, Store, accounts::Accounts, api_keys::ApiKeys,
+    audit::AuditLog, feed::Feed, idempotency::Requests, queue::Queue,
 };
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 
 use super::limiter::Limiter;
 use crate::{
+    audit::Trail,
     issuers::{Issuers, Trusted},
     problem::{Code, Problem},
+    sleep::Used,
     slot::Slot,
     telemetry::{Counters, Operations},
 };
@@ -52,8 +54,11 @@ pub(crate) struct Tenant {
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
     watchers: Arc<AtomicUsize>,
+    /// None: what is done is not written down.
+    trail: Option<Arc<Trail>>,
     /// Bytes of large answers that clients have not taken yet.
     untaken: Arc<AtomicUsize>,
+    used: Arc<Used>,
     limiter: Option<Arc<Limiter>>,
     pub(crate) operations: Arc<Operations>,
 }
@@ -115,7 +120,17 @@ impl Tenant {
             Some(old) => old.trusted.clone(),
             None => issuers.trusted(&route.auth.issuers),
         };
-        let is_same = |old: &&Arc<Self>| old.route.redis == route.redis && old.route.cache == route.cache;
+        // With one that comes and goes, connections, breaker and what is kept begin anew.
+        let is_same = |old: &&Arc<Self>| {
+            old.route.redis == route.redis
+                && old.route.cache == route.cache
+                && old.route.hibernation.is_some_and(|it| it.asleep)
+                    == route.hibernation.is_some_and(|it| it.asleep)
+        };
+        let operations = old.map_or_else(
+            || Arc::new(Operations::new(operations, route.tenant.as_str())),
+            |old| old.operations.clone(),
+        );
         let connection = if let Some(old) = old.filter(is_same) {
             old.connection.clone()
         } else {
@@ -124,24 +139,32 @@ impl Tenant {
             let mut options = ConnectOptions::new(redis.endpoint.clone(), username, password);
             options.lanes = lanes;
             options.cache_bytes = route.cache.as_ref().map_or(0, |cache| cache.max_bytes);
+            options.durability = redis.durability;
+            options.tls.clone_from(&redis.tls);
+            let counted = operations.clone();
+            options.observer = Observer::new(move |what| counted.count_replication(what));
             Connection::open(options)?
         };
         let keyring = match old.filter(|old| old.route.encryption == route.encryption) {
             Some(old) => old.keyring.clone(),
             None => keyring(&route, old)?,
         };
+        let trail = route.audit.as_ref().map(|audit| match old.and_then(|old| old.trail.clone()) {
+            Some(trail) => {
+                trail.turn_to(connection.clone(), audit.max_entries);
+                trail
+            }
+            None => Trail::start(connection.clone(), audit.max_entries, operations.clone()),
+        });
         let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
         let watchers = old.map(|old| old.watchers.clone()).unwrap_or_default();
         let untaken = old.map(|old| old.untaken.clone()).unwrap_or_default();
+        let used = old.map(|old| old.used.clone()).unwrap_or_default();
         // Other limits begin with a full bucket.
         let limiter = match old.filter(|old| old.route.limits == route.limits) {
             Some(old) => old.limiter.clone(),
             None => Limiter::of_tenant(&route.limits).map(Arc::new),
         };
-        let operations = old.map_or_else(
-            || Arc::new(Operations::new(operations, route.tenant.as_str())),
-            |old| old.operations.clone(),
-        );
         Ok(Arc::new(Self {
             route,
             keys,
@@ -150,7 +173,9 @@ impl Tenant {
             connection,
             in_flight,
             watchers,
+            trail,
             untaken,
+            used,
             limiter,
             operations,
         }))
@@ -164,12 +189,46 @@ impl Tenant {
         &self.route
     }
 
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.route.suspended
+    }
+
+    /// Whether it sleeps where nobody uses it.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.route.hibernation.is_some()
+    }
+
+    /// Whether its Redis is not to be asked, as it sleeps or is about to.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.route.hibernation.is_some_and(|hibernation| hibernation.asleep)
+    }
+
+    pub(crate) fn used(&self) -> &Used {
+        &self.used
+    }
+
+    /// Somebody who may has asked for something.
+    pub(crate) fn touch(&self) {
+        if self.may_sleep() {
+            self.used.touch();
+        }
+    }
+
     pub(crate) fn trusts(&self, issuer: &str) -> bool {
         self.trusted.iter().any(|trusted| trusted.issuer.issuer == issuer)
     }
 
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Where what is done is noted, if it is.
+    pub(crate) fn trail(&self) -> Option<&Arc<Trail>> {
+        self.trail.as_ref()
+    }
+
+    pub(crate) fn audit_log(&self) -> AuditLog {
+        AuditLog::new(self.connection.clone())
     }
 
     /// Requests under way, and clients that watch.

@@ -47,7 +47,8 @@ local function load(key)
 end
 
 -- too_many(most, now_ms, index, expiry): whether there are as many keys as may be; those that have expired do not count.
+-- most: 0 is any number; below it there may be no more, whatever is here: the rest of them is elsewhere.
 local function too_many(most, now_ms, index, expiry)
-  return most > 0 and redis.call('ZCARD', index) - redis.call('ZCOUNT', expiry, '-inf', now_ms) >= most
+  return most < 0 or most > 0 and redis.call('ZCARD', index) - redis.call('ZCOUNT', expiry, '-inf', now_ms) >= most
 end
 

@@ -1,7 +1,7 @@
 -- put(…): writes an entry if its condition holds, and keeps the index, the expiry index and the tag sets in step. Its arguments
 -- stand by themselves, not in tables: that is a twentieth of a write.
 -- keys: 1 entry, 2 index, 3 expiry index, 4 hash of tags; ttl in ms (0: never expires; -1: as the entry has);
--- max_keys: 0 is any number; holds(exists, version, updated), or nil for any
+-- max_keys: 0 is any number, -1 no more; holds(exists, version, updated), or nil for any
 -- Returns, as numbers in a text: 1, created (0 or 1), version, created µs, updated µs, expiry ms or 0; or 0, exists (0 or 1),
 -- or 0, 2 where there are too many keys for a new one.
 local function put(keys, user_key, ttl, flags, meta, value, tags, tag_prefix, max_keys, now_us, now_ms, holds)

@@ -1,6 +1,7 @@
 -- read(name, what): the entry's bytes; of `head` at least header, meta and the 8 bytes behind them, which name the key of an
--- encrypted value; empty where there is none.
+-- encrypted value; nothing of `key`; empty where there is none.
 local function read(name, what)
+  if what == 'key' then return '' end
   if what == 'value' then return redis.call('GET', name) or '' end
   local bytes = redis.call('GETRANGE', name, 0, 255)
   if #bytes >= 38 then

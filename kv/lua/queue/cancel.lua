@@ -7,6 +7,5 @@ if not status then return -1 end
 if status ~= 'pending' and status ~= 'scheduled' then return 0 end
 redis.call('ZREM', READY, ARGV[1])
 redis.call('ZREM', SCHEDULED, ARGV[1])
-move(ARGV[1], status, 'cancelled')
-finish(ARGV[1], 'cancelled', now_ms(), tonumber(ARGV[2]), tonumber(ARGV[3]))
+finish(ARGV[1], status, 'cancelled', now_ms(), tonumber(ARGV[2]), tonumber(ARGV[3]), {})
 return 1

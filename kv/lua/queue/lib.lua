@@ -6,6 +6,8 @@ local ALL, COUNTS, FINISHED = PREFIX .. 'all', PREFIX .. 'counts', PREFIX .. 'fi
 local WAKE = PREFIX .. 'wake'
 
 local function job_key(id) return PREFIX .. 'job:' .. id end
+local function parts_key(id) return PREFIX .. 'parts:' .. id end
+local function part_key(id, number) return PREFIX .. 'part:' .. id .. ':' .. number end
 local function running_key(worker) return PREFIX .. 'running:' .. worker end
 
 local function now_ms()
@@ -13,11 +15,17 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+-- count(changes): by how much the number of jobs of a status has changed.
+local function count(changes)
+  for status, by in pairs(changes) do
+    if by ~= 0 then redis.call('HINCRBY', COUNTS, status, by) end
+  end
+end
+
 -- move(id, from, to): the job's status, and how many jobs have each.
 local function move(id, from, to)
   redis.call('HSET', job_key(id), 'status', to)
-  if from then redis.call('HINCRBY', COUNTS, from, -1) end
-  redis.call('HINCRBY', COUNTS, to, 1)
+  count({[from] = -1, [to] = 1})
 end
 
 -- ready(id, priority, now): higher priorities first, and within one the oldest.
@@ -25,23 +33,83 @@ local function ready(id, priority, now)
   redis.call('ZADD', READY, (9 - tonumber(priority)) * 1e13 + now, id)
 end
 
--- finish(id, status, now, retention, cap): it is kept for a while, and only so many are. The member names the status
--- too, because the job itself may have expired when it is taken out.
-local function finish(id, status, now, retention, cap)
-  redis.call('HSET', job_key(id), 'finished', now)
-  redis.call('EXPIRE', job_key(id), retention)
-  redis.call('EXPIRE', job_key(id) .. ':result', retention)
-  redis.call('ZADD', FINISHED, now, status .. ':' .. id)
-  local surplus = math.min(redis.call('ZCARD', FINISHED) - cap, 10)
-  local old = redis.call('ZRANGEBYSCORE', FINISHED, '-inf', now - retention * 1000, 'LIMIT', 0, 10)
-  if surplus > #old then old = redis.call('ZRANGE', FINISHED, 0, surplus - 1) end
-  for _, member in ipairs(old) do
+-- drop_parts(id): forgets the bytes that are kept under an id.
+local function drop_parts(id)
+  local parts = redis.call('HGET', parts_key(id), 'count')
+  if not parts then return end
+  for number = 0, tonumber(parts) - 1 do redis.call('DEL', part_key(id, number)) end
+  redis.call('DEL', parts_key(id))
+end
+
+-- keep_part(id, number, bytes, plain, life, most): keeps the next of the parts of what is kept under an id, for `life` seconds.
+-- The first one begins anew. False where all of them would have more than `most` bytes.
+local function keep_part(id, number, bytes, plain, life, most)
+  if number == 0 then drop_parts(id) end
+  local stored = tonumber(redis.call('HGET', parts_key(id), 'stored') or '0')
+  if stored + #bytes > most then return false end
+  redis.call('SET', part_key(id, number), bytes, 'EX', life)
+  redis.call('HSET', parts_key(id), 'count', number + 1)
+  redis.call('HINCRBY', parts_key(id), 'stored', #bytes)
+  redis.call('HINCRBY', parts_key(id), 'bytes', plain)
+  redis.call('EXPIRE', parts_key(id), life)
+  return true
+end
+
+-- is_held(id, worker, claim): whether an attempt is still the worker's; then also the job's priority, and its percentage or false.
+local function is_held(id, worker, claim)
+  local job = redis.call('HMGET', job_key(id), 'status', 'worker', 'claim', 'priority', 'percent')
+  return job[1] == 'running' and job[2] == worker and job[3] == claim, job[4], job[5]
+end
+
+-- note(id, percent, message, checkpoint): how far an attempt is; an empty text leaves it as it was.
+local function note(id, percent, message, checkpoint)
+  if percent ~= '' then redis.call('HSET', job_key(id), 'percent', percent, 'message', message) end
+  if checkpoint ~= '' then redis.call('HSET', job_key(id), 'checkpoint', checkpoint) end
+end
+
+-- forget(members, changes): takes finished jobs out, and notes it in the changes of their number.
+local function forget(members, changes)
+  for _, member in ipairs(members) do
     local was, gone = string.match(member, '^(%a+):(.*)$')
-    redis.call('HINCRBY', COUNTS, was, -1)
-    redis.call('DEL', job_key(gone), job_key(gone) .. ':result')
-    redis.call('ZREM', FINISHED, member)
+    changes[was] = (changes[was] or 0) - 1
+    redis.call('DEL', job_key(gone))
+    drop_parts(gone)
     redis.call('ZREM', ALL, gone)
   end
+end
+
+-- finish(id, from, to, now, retention, cap, fields): a job's end, which also sets these fields. It is kept for a while, and only
+-- so many are. The member names the status too, because the job itself may have expired when it is taken out.
+local function finish(id, from, to, now, retention, cap, fields)
+  redis.call('HSET', job_key(id), 'status', to, 'finished', now, unpack(fields))
+  redis.call('EXPIRE', job_key(id), retention)
+  if to == 'succeeded' then
+    redis.call('HDEL', job_key(id), 'checkpoint', 'error')
+    local parts = redis.call('HGET', parts_key(id), 'count')
+    if parts then
+      for number = 0, tonumber(parts) - 1 do redis.call('EXPIRE', part_key(id, number), retention) end
+      redis.call('HSET', parts_key(id), 'whole', 1)
+      redis.call('EXPIRE', parts_key(id), retention)
+    end
+  else
+    redis.call('HDEL', job_key(id), 'checkpoint')
+    drop_parts(id)
+  end
+  redis.call('ZADD', FINISHED, now, to .. ':' .. id)
+  local changes, expired = {[from] = -1, [to] = 1}, now - retention * 1000
+  local surplus, may_be_expired = redis.call('ZCARD', FINISHED) - cap, true
+  if surplus > 0 then
+    local popped, members = redis.call('ZPOPMIN', FINISHED, math.min(surplus, 10)), {}
+    for i = 1, #popped, 2 do members[#members + 1] = popped[i] end
+    forget(members, changes)
+    may_be_expired = tonumber(popped[#popped]) <= expired
+  end
+  if may_be_expired then
+    local old = redis.call('ZRANGEBYSCORE', FINISHED, '-inf', expired, 'LIMIT', 0, 10)
+    forget(old, changes)
+    if #old > 0 then redis.call('ZREM', FINISHED, unpack(old)) end
+  end
+  count(changes)
 end
 
 -- take_back(id, now, retention, cap): a job whose worker has lost it goes back, or is dead after its last attempt.
@@ -49,12 +117,31 @@ local function take_back(id, now, retention, cap)
   local job = redis.call('HMGET', job_key(id), 'priority', 'attempts', 'max_attempts', 'status')
   if job[4] ~= 'running' then return end
   if tonumber(job[2]) >= tonumber(job[3]) then
-    redis.call('HSET', job_key(id), 'error', 'its worker died')
-    move(id, 'running', 'dead')
-    finish(id, 'dead', now, retention, cap)
+    finish(id, 'running', 'dead', now, retention, cap, {'error', 'its worker died'})
   else
     move(id, 'running', 'pending')
     ready(id, job[1], now)
   end
+end
+
+-- is_full(most): whether so many jobs wait already.
+local function is_full(most)
+  return redis.call('ZCARD', READY) + redis.call('ZCARD', SCHEDULED) >= most
+end
+
+-- add(id, kind, payload, priority, run_at, attempts, now): a new job; gives its status.
+local function add(id, kind, payload, priority, run_at, attempts, now)
+  local status = run_at > now and 'scheduled' or 'pending'
+  redis.call('HSET', job_key(id), 'kind', kind, 'payload', payload, 'priority', priority, 'run_at', run_at,
+    'created', now, 'attempts', 0, 'max_attempts', attempts, 'status', status)
+  count({[status] = 1})
+  redis.call('ZADD', ALL, now, id)
+  if status == 'scheduled' then
+    redis.call('ZADD', SCHEDULED, run_at, id)
+  else
+    ready(id, priority, now)
+    redis.call('PUBLISH', WAKE, '')
+  end
+  return status
 end
 

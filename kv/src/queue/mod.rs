@@ -5,6 +5,9 @@
 
 mod claims;
 pub mod kinds;
+mod parts;
+mod schedules;
+mod webhook;
 
 use std::time::Duration;
 
@@ -17,16 +20,22 @@ use crate::{
     connection::Connection,
     entry::Corrupt,
     error::{Effect, Error},
-    keyring::{Keyring, Place},
+    keyring::Keyring,
     script,
 };
 
-pub use claims::{Claim, Claims, Ending, Wake};
+pub use claims::{Claim, Claims, Ending, Left, Report, Wake};
+pub use parts::{Input, MAX_INPUT_BYTES, PART_BYTES, Parts};
+pub use schedules::{InvalidName, MAX_SCHEDULES, NewSchedule, PutSchedule, Schedule, ScheduleName};
+pub use webhook::Webhook;
 
 /// How long a finished job is kept.
 pub const RETENTION: Duration = Duration::from_hours(7 * 24);
 /// How many finished jobs are kept, whatever their age.
 pub const FINISHED_KEPT: u32 = 10_000;
+/// How many jobs may wait, those for later among them: beyond, none is taken. A job takes some 700 bytes of Redis' memory, so that
+/// one of less than 2 GiB is full before.
+pub const MAX_WAITING: u32 = 2_000_000;
 /// Largest payload, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 /// Longest delay of a job, in seconds: a year.
@@ -96,6 +105,16 @@ pub struct Job {
     /// Of the last attempt that failed.
     pub error: Option<String>,
     pub result: Option<Box<RawValue>>,
+    /// What its last attempt has said of itself; none: nothing.
+    pub progress: Option<Progress>,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// 0–100.
+    pub percent: u8,
+    pub message: String,
 }
 
 /// What a change of a job's state came to.
@@ -153,8 +172,9 @@ impl Queue {
             (job.priority.min(9).to_string(), delay.to_string(), run_at.to_string());
         let attempts = job.max_attempts.max(1).to_string();
         let key = job_key(&id);
+        let most = MAX_WAITING.to_string();
         let keys: [&[u8]; 2] = [key.as_bytes(), name.as_bytes()];
-        let arguments: [&[u8]; 9] = [
+        let arguments: [&[u8]; 10] = [
             id.as_bytes(),
             job.kind.as_bytes(),
             job.payload.as_bytes(),
@@ -164,9 +184,13 @@ impl Queue {
             attempts.as_bytes(),
             remember.as_bytes(),
             job.trace.as_deref().unwrap_or_default().as_bytes(),
+            most.as_bytes(),
         ];
-        let (added, id, status): (u8, String, String) =
+        let (added, id, status): (i8, String, String) =
             self.connection.eval(&script::JOB_ENQUEUE, Effect::Write, &keys, &arguments).await?;
+        if added < 0 {
+            return Err(Error::QueueFull);
+        }
         Ok(Enqueued { id, status: (added == 1).then_some(status) })
     }
 
@@ -186,14 +210,6 @@ impl Queue {
         let answers = self.connection.pipeline(&reads, Vec::new(), Effect::Read).await?;
         let jobs = ids.iter().zip(answers).map(|(id, answer)| found(id, answer?));
         jobs.filter_map(Result::transpose).collect()
-    }
-
-    /// The bytes that a finished job has left.
-    pub async fn result(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
-        let bytes: Option<Vec<u8>> =
-            self.connection.read(cmd("GET").arg(format!("{}:result", job_key(id)))).await?;
-        let open = |bytes| Keyring::open_record(self.keyring.as_ref(), Place::JobResult(id), bytes);
-        Ok(bytes.map(open).transpose()?)
     }
 
     /// Ids of jobs, the newest first.
@@ -219,7 +235,7 @@ impl Queue {
 
     /// Runs a dead or cancelled job again.
     pub async fn retry(&self, id: &str) -> Result<Changed, Error> {
-        self.change(&script::JOB_RETRY, id, &[id.as_bytes()]).await
+        self.change(&script::JOB_RETRY, id, &[id.as_bytes(), MAX_WAITING.to_string().as_bytes()]).await
     }
 
     async fn change(
@@ -230,11 +246,12 @@ impl Queue {
     ) -> Result<Changed, Error> {
         let key = job_key(id);
         let answer: i8 = self.connection.eval(script, Effect::Write, &[key.as_bytes()], arguments).await?;
-        Ok(match answer {
-            1 => Changed::Done,
-            0 => Changed::WrongState,
-            _ => Changed::Unknown,
-        })
+        match answer {
+            1 => Ok(Changed::Done),
+            0 => Ok(Changed::WrongState),
+            -2 => Err(Error::QueueFull),
+            _ => Ok(Changed::Unknown),
+        }
     }
 }
 
@@ -246,36 +263,56 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The job of a hash; an empty one is none.
-fn found(id: &str, hash: Value) -> Result<Option<Job>, Error> {
-    let fields: Vec<(String, Value)> =
-        FromRedisValue::from_redis_value(hash).map_err(|_| Corrupt::Malformed)?;
-    if fields.is_empty() { Ok(None) } else { job(id, &fields).map(Some) }
-}
+/// The fields of a hash in Redis, of which a reader takes those that it knows.
+struct Fields(Vec<(String, Value)>);
 
-fn job(id: &str, fields: &[(String, Value)]) -> Result<Job, Error> {
-    let text = |name: &str| -> Option<String> {
-        fields.iter().find(|(field, _)| field == name).and_then(|(_, value)| match value {
+impl Fields {
+    /// None where there is no such hash.
+    fn of(hash: Value) -> Result<Option<Self>, Error> {
+        let fields: Vec<_> = FromRedisValue::from_redis_value(hash).map_err(|_| Corrupt::Malformed)?;
+        Ok(Some(Self(fields)).filter(|fields| !fields.0.is_empty()))
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(field, _)| field == name).and_then(|(_, value)| match value {
             Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
             _ => None,
         })
-    };
-    let number = |name: &str| text(name).and_then(|text| text.parse::<u64>().ok());
-    let json = |name: &str| text(name).and_then(|text| RawValue::from_string(text).ok());
-    let small = |name: &str| number(name).and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.text(name).and_then(|text| text.parse().ok())
+    }
+
+    fn json(&self, name: &str) -> Option<Box<RawValue>> {
+        self.text(name).and_then(|text| RawValue::from_string(text).ok())
+    }
+}
+
+/// The job of a hash; an empty one is none.
+fn found(id: &str, hash: Value) -> Result<Option<Job>, Error> {
+    Fields::of(hash)?.map(|fields| job(id, &fields)).transpose()
+}
+
+fn job(id: &str, fields: &Fields) -> Result<Job, Error> {
+    let small = |name: &str| fields.number(name).and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
     Ok(Job {
         id: id.to_owned(),
-        kind: text("kind").ok_or(Corrupt::Malformed)?,
-        payload: json("payload").ok_or(Corrupt::Malformed)?,
-        status: text("status").ok_or(Corrupt::Malformed)?,
+        kind: fields.text("kind").ok_or(Corrupt::Malformed)?,
+        payload: fields.json("payload").ok_or(Corrupt::Malformed)?,
+        status: fields.text("status").ok_or(Corrupt::Malformed)?,
         priority: u8::try_from(small("priority")).unwrap_or(9),
         attempts: small("attempts"),
         max_attempts: small("max_attempts"),
-        run_at: number("run_at").unwrap_or(0),
-        created_at: number("created").unwrap_or(0),
-        started_at: number("started"),
-        finished_at: number("finished"),
-        error: text("error"),
-        result: json("result"),
+        run_at: fields.number("run_at").unwrap_or(0),
+        created_at: fields.number("created").unwrap_or(0),
+        started_at: fields.number("started"),
+        finished_at: fields.number("finished"),
+        error: fields.text("error"),
+        result: fields.json("result"),
+        progress: fields.number("percent").map(|percent| Progress {
+            percent: u8::try_from(percent.min(100)).unwrap_or(100),
+            message: fields.text("message").unwrap_or_default(),
+        }),
     })
 }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Condition, EXPIRY, INDEX, Outcome, Put, Store, TAG_SET, TAGS_OF, Ttl, Written, entry};
+use super::{Condition, Outcome, Put, Store, Ttl, Written};
 use crate::{
-    connection::Call,
     entry::{Corrupt, JSON, encode_meta},
     error::{Effect, Error},
     keyring::Keyring,
-    script,
+    script::{self, Call},
 };
 
 /// A number after something was added to it.
@@ -44,27 +43,30 @@ impl Store {
         if let Some(keyring) = &self.keyring {
             return self.increment_here(keyring, key, by, ttl).await;
         }
-        let mut call = Call::new(&script::INCREMENT, &[entry(key).as_bytes(), INDEX, EXPIRY, TAGS_OF]);
+        let (entry, bucket) = (self.entry(key), self.bucket(key));
+        let keys: [&[u8]; 4] = [entry.as_bytes(), &bucket.index, &bucket.expiry, &bucket.tags_of];
+        let mut call = Call::new(&script::INCREMENT, &keys);
         call.arg(key)
             .arg(by)
             .arg(ttl.milliseconds())
             .arg(encode_meta(JSON, &BTreeMap::new()))
-            .arg(TAG_SET)
-            .arg(self.max_keys);
+            .arg(&*bucket.tag_set)
+            .arg(self.most_keys().await?);
         let answer = self.connection.call_as::<Vec<i64>>(&call, Effect::Write).await;
         self.changed(key);
         let positive = i64::unsigned_abs;
         match answer?[..] {
-            [1, created_new, version, created, updated, expires, value] => Ok(Ok(Incremented {
-                value,
-                written: Written {
+            [1, created_new, version, created, updated, expires, value] => {
+                let written = Written {
                     created_new: created_new == 1,
                     version: positive(version),
                     created: positive(created),
                     updated: positive(updated),
                     expires: (expires > 0).then_some(positive(expires)),
-                },
-            })),
+                };
+                self.has_written(&written);
+                Ok(Ok(Incremented { value, written }))
+            }
             [0, 1] => Ok(Err(NotIncremented::NotANumber)),
             [0, 2] => Ok(Err(NotIncremented::TooLarge)),
             [0, 3] => Err(Error::TooManyKeys),
@@ -110,7 +112,9 @@ impl Store {
 
     /// Gives an entry another time to live; whether there is such an entry.
     pub async fn set_ttl(&self, key: &str, ttl: Ttl) -> Result<bool, Error> {
-        let mut call = Call::new(&script::SET_TTL, &[entry(key).as_bytes(), INDEX, EXPIRY]);
+        let bucket = self.bucket(key);
+        let mut call =
+            Call::new(&script::SET_TTL, &[self.entry(key).as_bytes(), &bucket.index, &bucket.expiry]);
         call.arg(key).arg(ttl.milliseconds());
         let answer = self.connection.call_as(&call, Effect::Write).await;
         self.changed(key);

@@ -1,22 +1,22 @@
-//! Lists, from the indexes: a stretch of the keys, wherever it is, costs the same.
+//! Lists, from the indexes: a stretch of the keys, wherever it is, costs the same. This is a store of one bucket; `merge` has
+//! many.
 
 use redis::Value;
 
-use super::{ENTRY, INDEX, Store, TAG_SET, tag};
+use super::{Store, bucket::Bucket, tag};
 use crate::{
-    connection::Call,
     entry::{Corrupt, Entry, Metadata, decode_head},
     error::{Effect, Error},
-    script,
+    script::{self, Call},
 };
 
 /// Most entries that one script call gives, so that no call holds Redis up.
 const STRETCH: u64 = 200;
 /// Most keys that one script call looks at where tags are compared.
-const LOOKED_AT: u64 = 500;
+pub(super) const LOOKED_AT: u64 = 500;
 /// Where one script call ends early, in bytes of entries.
-const STRETCH_BYTES: u64 = 4 * 1024 * 1024;
-const ALL: u64 = u32::MAX as u64;
+pub(super) const STRETCH_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const ALL: u64 = u32::MAX as u64;
 
 /// Which keys.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,11 +67,11 @@ impl<T> Default for Listing<T> {
 }
 
 /// What one call of a script gave.
-struct Stretch {
+pub(super) struct Stretch {
     /// Also those that expired meanwhile, whose bytes are empty.
-    keys: Vec<(String, Vec<u8>)>,
-    first: Value,
-    second: Value,
+    pub(super) keys: Vec<(String, Vec<u8>)>,
+    pub(super) first: Value,
+    pub(super) second: Value,
 }
 
 impl Store {
@@ -83,7 +83,7 @@ impl Store {
         select: Select<'_>,
         limit: u64,
     ) -> Result<Listing<Metadata>, Error> {
-        self.sweep(20_000).await?;
+        self.sweep_before_list().await?;
         self.heads(filter, select, Bounds { limit, max_bytes: u64::MAX, is_counted: true }).await
     }
 
@@ -95,7 +95,7 @@ impl Store {
         limit: u64,
         max_bytes: u64,
     ) -> Result<Listing<Entry>, Error> {
-        self.sweep(20_000).await?;
+        self.sweep_before_list().await?;
         self.entries(filter, select, Bounds { limit, max_bytes, is_counted: true }).await
     }
 
@@ -119,6 +119,14 @@ impl Store {
         max_bytes: u64,
     ) -> Result<Listing<Entry>, Error> {
         self.entries(filter, Select::After(after), Bounds { limit, max_bytes, is_counted: false }).await
+    }
+
+    /// A list of a replica must not wait for the primary: it counts what has expired and is not yet swept.
+    async fn sweep_before_list(&self) -> Result<(), Error> {
+        if !self.is_near {
+            self.sweep(20_000).await?;
+        }
+        Ok(())
     }
 
     async fn heads(
@@ -149,15 +157,18 @@ impl Store {
         what: &str,
         decode: impl Fn(&str, Vec<u8>) -> Result<T, Error>,
     ) -> Result<Listing<T>, Error> {
-        if filter.tags.is_empty() {
-            self.untagged(filter.prefix, select, bounds, what, decode).await
-        } else {
-            self.tagged(filter, select, bounds, what, decode).await
+        match self.buckets {
+            [bucket] if filter.tags.is_empty() => {
+                self.untagged(bucket, filter.prefix, select, bounds, what, decode).await
+            }
+            [bucket] => self.tagged(bucket, filter, select, bounds, what, decode).await,
+            _ => self.merged(filter, select, bounds, what == "value", decode).await,
         }
     }
 
     async fn untagged<T>(
         &self,
+        bucket: &Bucket,
         prefix: &str,
         select: Select<'_>,
         Bounds { limit, max_bytes, .. }: Bounds,
@@ -172,9 +183,8 @@ impl Store {
         let (mut left, mut size) = (limit, 0);
         while left > 0 && size < max_bytes {
             let stretch = left.min(STRETCH);
-            let mut call = Call::new(&script::LIST, &[INDEX]);
-            call.arg(ENTRY).arg(prefix).arg(how).arg(&from).arg(stretch).arg(what);
-            call.arg(STRETCH_BYTES.min(max_bytes - size));
+            let bytes = STRETCH_BYTES.min(max_bytes - size);
+            let call = list_call(bucket, prefix, how, &from, stretch, what, bytes);
             let Stretch { keys, first: Value::Int(total), second: Value::Int(next) } =
                 self.stretch(&call).await?
             else {
@@ -195,19 +205,15 @@ impl Store {
 
     async fn tagged<T>(
         &self,
+        bucket: &Bucket,
         filter: Filter<'_>,
         select: Select<'_>,
         Bounds { limit, max_bytes, is_counted }: Bounds,
         what: &str,
         decode: impl Fn(&str, Vec<u8>) -> Result<T, Error>,
     ) -> Result<Listing<T>, Error> {
-        let sets: Vec<Vec<u8>> =
-            filter.tags.iter().map(|(name, value)| [TAG_SET, &tag(name, value)[..]].concat()).collect();
-        let sets: Vec<&[u8]> = sets.iter().map(Vec::as_slice).collect();
         let part = async |after: &str, wanted: u64, what: &str| {
-            let mut call = Call::new(&script::LIST_TAGGED, &sets);
-            call.arg(ENTRY).arg(filter.prefix).arg(after).arg(LOOKED_AT).arg(wanted).arg(what);
-            call.arg(STRETCH_BYTES.min(max_bytes));
+            let call = tagged_call(bucket, filter, after, wanted, what, STRETCH_BYTES.min(max_bytes));
             let Stretch { keys, first: Value::BulkString(last), second: Value::Int(found) } =
                 self.stretch(&call).await?
             else {
@@ -259,8 +265,18 @@ impl Store {
     }
 
     async fn stretch(&self, call: &Call) -> Result<Stretch, Error> {
+        let answer: Vec<Value> = if self.is_near {
+            self.connection.call_near(call).await?
+        } else {
+            self.connection.call_as(call, Effect::Read).await?
+        };
+        Stretch::of(answer)
+    }
+}
+
+impl Stretch {
+    pub(super) fn of(answer: Vec<Value>) -> Result<Self, Error> {
         let unexpected = || Error::Refused("an unexpected answer of a list".into());
-        let answer: Vec<Value> = self.connection.call_as(call, Effect::Read).await?;
         let mut answer = answer.into_iter();
         let (Some(first), Some(second)) = (answer.next(), answer.next()) else { return Err(unexpected()) };
         let mut keys = Vec::with_capacity(answer.len() / 2);
@@ -269,8 +285,40 @@ impl Store {
         {
             keys.push((String::from_utf8(key).map_err(|_| Corrupt::Malformed)?, bytes));
         }
-        Ok(Stretch { keys, first, second })
+        Ok(Self { keys, first, second })
     }
+}
+
+/// `how` and `from`: `offset` and how many to skip, or `after` and the key to go on behind.
+pub(super) fn list_call(
+    bucket: &Bucket,
+    prefix: &str,
+    how: &str,
+    from: &str,
+    limit: u64,
+    what: &str,
+    bytes: u64,
+) -> Call {
+    let mut call = Call::new(&script::LIST, &[&bucket.index]);
+    call.arg(&*bucket.entry).arg(prefix).arg(how).arg(from).arg(limit).arg(what).arg(bytes);
+    call
+}
+
+pub(super) fn tagged_call(
+    bucket: &Bucket,
+    filter: Filter<'_>,
+    after: &str,
+    wanted: u64,
+    what: &str,
+    bytes: u64,
+) -> Call {
+    let set = |(name, value): &(String, String)| [&*bucket.tag_set, &tag(name, value)].concat();
+    let sets: Vec<Vec<u8>> = filter.tags.iter().map(set).collect();
+    let sets: Vec<&[u8]> = sets.iter().map(Vec::as_slice).collect();
+    let mut call = Call::new(&script::LIST_TAGGED, &sets);
+    call.arg(&*bucket.entry).arg(filter.prefix).arg(after).arg(LOOKED_AT).arg(wanted).arg(what);
+    call.arg(bytes).arg(sets.len());
+    call
 }
 
 /// Adds what a call gave; gives how many bytes.

@@ -1,8 +1,11 @@
 //! The store: one round trip an operation. A read is a plain command, a write is one script.
 
 mod batch;
+mod bucket;
 mod change;
+mod counted;
 mod list;
+mod merge;
 mod read;
 mod reseal;
 
@@ -12,24 +15,22 @@ use bytes::Bytes;
 use redis::{FromRedisValue as _, Value, cmd};
 
 pub use batch::{Done, Operation};
+use bucket::Bucket;
+pub(crate) use bucket::{buckets, place};
 pub use change::{Incremented, LARGEST_NUMBER, NotIncremented};
+pub(crate) use counted::Counted;
 pub use list::{Filter, Listing, Select};
 pub use read::Read;
 pub use reseal::Resealed;
 
 use crate::{
-    connection::{Call, Connection},
+    connection::{Connection, from_value},
     entry::{Corrupt, EntityTag, Entry, SEALED, encode_meta},
     error::{Effect, Error},
     keyring::{Keyring, Place},
-    script,
+    script::{self, Call},
 };
 
-const INDEX: &[u8] = b"kv:{0}:i";
-const EXPIRY: &[u8] = b"kv:{0}:x";
-const TAGS_OF: &[u8] = b"kv:{0}:m";
-const TAG_SET: &[u8] = b"kv:{0}:t:";
-const ENTRY: &str = "kv:{0}:e:";
 /// Expired keys that one call of the sweep forgets: well under a millisecond each hundred.
 const SWEEP_BATCH: u64 = 500;
 
@@ -37,9 +38,11 @@ const SWEEP_BATCH: u64 = 500;
 #[derive(Clone, Debug)]
 pub struct Store {
     connection: Connection,
+    buckets: &'static [Bucket],
     /// 0: any number.
     max_keys: u64,
     keyring: Option<Keyring>,
+    is_near: bool,
 }
 
 /// A value to be written.
@@ -107,7 +110,8 @@ impl Ttl {
 
 impl Store {
     pub fn new(connection: Connection) -> Self {
-        Self { connection, max_keys: 0, keyring: None }
+        let buckets = buckets(connection.cluster().is_some());
+        Self { connection, buckets, max_keys: 0, keyring: None, is_near: false }
     }
 
     /// Refuses new keys where there are so many; 0: never.
@@ -122,18 +126,25 @@ impl Store {
         Self { keyring, ..self }
     }
 
+    /// Lets a replica answer reads of entries and lists, where there is one that is quick: what it gives may be a little older
+    /// than what was written before.
+    #[must_use]
+    pub fn from_replica(self) -> Self {
+        Self { is_near: self.connection.has_replicas(), ..self }
+    }
+
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
-        let bytes: Option<Vec<u8>> = self.connection.read(cmd("GET").arg(entry(key))).await?;
+        let bytes: Option<Vec<u8>> = self.connection.read(cmd("GET").arg(self.entry(key))).await?;
         Ok(bytes.map(|bytes| self.decode(key, bytes)).transpose()?)
     }
 
     pub async fn exists(&self, key: &str) -> Result<bool, Error> {
-        self.connection.read(cmd("EXISTS").arg(entry(key))).await
+        self.connection.read(cmd("EXISTS").arg(self.entry(key))).await
     }
 
     /// Milliseconds that the entry has left; the inner none: it never expires.
     pub async fn ttl(&self, key: &str) -> Result<Option<Option<u64>>, Error> {
-        let left: i64 = self.connection.read(cmd("PTTL").arg(entry(key))).await?;
+        let left: i64 = self.connection.read(cmd("PTTL").arg(self.entry(key))).await?;
         Ok(match left {
             -2 => None,
             left => Some(u64::try_from(left).ok()),
@@ -142,37 +153,63 @@ impl Store {
 
     /// Writes a value if the condition holds.
     pub async fn put(&self, key: &str, put: &Put, condition: &Condition) -> Result<Outcome<Written>, Error> {
-        let answer = self.connection.call(&self.put_call(key, put, condition)?, Effect::Write).await;
+        let call = self.put_call(key, put, condition, self.most_keys().await?)?;
+        let answer = self.connection.call(&call, Effect::Write).await;
         self.changed(key);
-        written(answer?)
+        let outcome = written(answer?)?;
+        if let Outcome::Done(written) = &outcome {
+            self.has_written(written);
+        }
+        Ok(outcome)
     }
 
     /// Deletes a key; with [`Condition::Any`] it is refused only where there is none.
     pub async fn delete(&self, key: &str, condition: &Condition) -> Result<Outcome<()>, Error> {
-        let answer = self.connection.call(&delete_call(key, condition), Effect::Write).await;
+        let answer = self.connection.call(&self.delete_call(key, condition), Effect::Write).await;
         self.changed(key);
         deleted(answer?)
     }
 
     /// How many keys there are, without those that have expired.
     pub async fn count(&self) -> Result<u64, Error> {
-        self.connection.eval(&script::COUNT, Effect::Read, &[INDEX, EXPIRY], &[]).await
+        let count = |bucket: &Bucket| Call::new(&script::COUNT, &[&bucket.index, &bucket.expiry]);
+        Ok(self.in_each(count, Effect::Read).await?.into_iter().sum())
     }
 
     /// Forgets keys whose entries have expired, about `budget` of them at most; gives how many it forgot.
     pub async fn sweep(&self, budget: u64) -> Result<u64, Error> {
+        let sweep = |bucket: &Bucket| {
+            let mut call = Call::new(&script::SWEEP, &[&bucket.index, &bucket.expiry, &bucket.tags_of]);
+            call.arg(&*bucket.tag_set).arg(SWEEP_BATCH);
+            call
+        };
         let mut swept = 0;
         loop {
-            let batch = SWEEP_BATCH.to_string();
-            let keys: [&[u8]; 3] = [INDEX, EXPIRY, TAGS_OF];
-            let arguments: [&[u8]; 2] = [TAG_SET, batch.as_bytes()];
-            let forgotten: u64 =
-                self.connection.eval(&script::SWEEP, Effect::Write, &keys, &arguments).await?;
-            swept += forgotten;
-            if forgotten < SWEEP_BATCH || swept >= budget {
+            let forgotten = self.in_each(sweep, Effect::Write).await?;
+            swept += forgotten.iter().sum::<u64>();
+            if forgotten.iter().all(|forgotten| *forgotten < SWEEP_BATCH) || swept >= budget {
                 return Ok(swept);
             }
         }
+    }
+
+    /// Calls a script in each bucket, and gives its numbers.
+    async fn in_each(&self, call: impl Fn(&Bucket) -> Call, effect: Effect) -> Result<Vec<u64>, Error> {
+        if let [bucket] = self.buckets {
+            return Ok(vec![self.connection.call_as(&call(bucket), effect).await?]);
+        }
+        let calls: Vec<Call> = self.buckets.iter().map(call).collect();
+        let answers = self.connection.call_all(calls, effect).await?;
+        answers.into_iter().map(from_value).collect()
+    }
+
+    fn bucket(&self, key: &str) -> &'static Bucket {
+        &self.buckets[place(key, self.buckets.len())]
+    }
+
+    /// The name of an entry in Redis.
+    fn entry(&self, key: &str) -> String {
+        [&self.bucket(key).entry, key].concat()
     }
 }
 
@@ -181,14 +218,14 @@ impl Store {
         Entry::decode(key, &bytes.into(), self.keyring.as_ref())
     }
 
-    fn put_call(&self, key: &str, put: &Put, condition: &Condition) -> Result<Call, Error> {
+    fn put_call(&self, key: &str, put: &Put, condition: &Condition, most: i64) -> Result<Call, Error> {
         let form = self.form(key, put)?;
-        let entry = entry(key);
+        let (entry, bucket) = (self.entry(key), self.bucket(key));
         let around = 128 + key.len() + form.meta.len() + 64 * put.tags.len();
-        let keys: [&[u8]; 4] = [entry.as_bytes(), INDEX, EXPIRY, TAGS_OF];
+        let keys: [&[u8]; 4] = [entry.as_bytes(), &bucket.index, &bucket.expiry, &bucket.tags_of];
         let mut call = Call::sized(&script::WRITE, &keys, form.value.len() + around);
         call.arg(key).arg(word(condition)).arg(put.ttl.milliseconds()).arg(&form.meta);
-        call.arg(&form.value[..]).arg(TAG_SET).arg(self.max_keys).arg(form.flags).arg(put.tags.len());
+        call.arg(&form.value[..]).arg(&*bucket.tag_set).arg(most).arg(form.flags).arg(put.tags.len());
         for (name, value) in &put.tags {
             call.arg(tag(name, value));
         }
@@ -196,6 +233,17 @@ impl Store {
             call.arg(number);
         }
         Ok(call)
+    }
+
+    fn delete_call(&self, key: &str, condition: &Condition) -> Call {
+        let (entry, bucket) = (self.entry(key), self.bucket(key));
+        let keys: [&[u8]; 4] = [entry.as_bytes(), &bucket.index, &bucket.expiry, &bucket.tags_of];
+        let mut call = Call::new(&script::DELETE, &keys);
+        call.arg(key).arg(word(condition)).arg(&*bucket.tag_set);
+        for number in matches(condition) {
+            call.arg(number);
+        }
+        call
     }
 
     /// What a value is in Redis.
@@ -237,15 +285,6 @@ fn written(answer: Value) -> Result<Outcome<Written>, Error> {
     }
 }
 
-fn delete_call(key: &str, condition: &Condition) -> Call {
-    let mut call = Call::new(&script::DELETE, &[entry(key).as_bytes(), INDEX, EXPIRY, TAGS_OF]);
-    call.arg(key).arg(word(condition)).arg(TAG_SET);
-    for number in matches(condition) {
-        call.arg(number);
-    }
-    call
-}
-
 fn deleted(answer: Value) -> Result<Outcome<()>, Error> {
     match Vec::<u64>::from_redis_value(answer).unwrap_or_default()[..] {
         [1] => Ok(Outcome::Done(())),
@@ -257,10 +296,6 @@ fn deleted(answer: Value) -> Result<Outcome<()>, Error> {
 /// A tag as the scripts name it.
 fn tag(name: &str, value: &str) -> Vec<u8> {
     [name.as_bytes(), b"\0", value.as_bytes()].concat()
-}
-
-fn entry(key: &str) -> String {
-    [ENTRY, key].concat()
 }
 
 fn word(condition: &Condition) -> &'static [u8] {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::cmd;
 
-use super::{Store, entry};
+use super::Store;
 use crate::{
     clock::now_ms,
     entry::Entry,
@@ -31,8 +31,13 @@ impl Store {
     /// Reads an entry. With a cache, another process' write is seen as soon as Redis has told of it; one of this process
     /// at once.
     pub async fn read(&self, key: &str) -> Result<Read, Error> {
+        if self.is_near {
+            let bytes: Option<Vec<u8>> = self.connection.read_near(cmd("GET").arg(self.entry(key))).await?;
+            let entry = bytes.map(|bytes| self.decode(key, bytes)).transpose()?.map(Arc::new);
+            return Ok(Read { entry, was_cached: None });
+        }
         let Some(cache) = &self.connection.caches().entries else { return self.read_primary(key).await };
-        let name = entry(key);
+        let name = self.entry(key);
         let place = match cache.find(name.as_bytes()) {
             Found::Known(entry) if is_live(&entry) => {
                 return Ok(Read { entry: Some(entry), was_cached: Some(true) });
@@ -53,9 +58,11 @@ impl Store {
         Ok(Read { entry, was_cached: Some(false) })
     }
 
-    /// Reads an entry from the primary, whatever is kept here.
+    /// Reads an entry from the primary, whatever is kept here. Where writes are confirmed by other members, so is what is read:
+    /// it will not be lost, and nothing newer was acknowledged before.
     pub async fn read_primary(&self, key: &str) -> Result<Read, Error> {
-        let entry = self.get(key).await?.map(Arc::new);
+        let bytes: Option<Vec<u8>> = self.connection.read_surely(cmd("GET").arg(self.entry(key))).await?;
+        let entry = bytes.map(|bytes| self.decode(key, bytes)).transpose()?.map(Arc::new);
         // What is kept may be older, and is not to be given after this.
         self.changed(key);
         Ok(Read { entry, was_cached: None })
@@ -64,7 +71,7 @@ impl Store {
     /// A write of ours has come back: what is kept of the key is old, whatever came of it.
     pub(super) fn changed(&self, key: &str) {
         if let Some(cache) = &self.connection.caches().entries {
-            cache.forget(entry(key).as_bytes());
+            cache.forget(self.entry(key).as_bytes());
         }
     }
 }

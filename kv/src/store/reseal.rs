@@ -3,13 +3,12 @@
 use futures::{StreamExt as _, stream};
 use redis::cmd;
 
-use super::{ENTRY, Filter, Select, Store, entry, list::Bounds};
+use super::{Filter, Select, Store, list::Bounds};
 use crate::{
-    connection::Call,
     entry::{Corrupt, HEADER, SEALED, decode_head, sealed_with},
     error::{Effect, Error},
     keyring::{Keyring, Place},
-    script,
+    script::{self, Call},
 };
 
 /// The id of the key with which all values are known to be written.
@@ -86,7 +85,7 @@ impl Store {
     }
 
     async fn reseal_entry(&self, key: &str) -> Result<(), Error> {
-        let name = entry(key);
+        let name = self.entry(key);
         let bytes: Option<Vec<u8>> = self.connection.read(cmd("GET").arg(&name)).await?;
         // It has expired or was deleted.
         let Some(bytes) = bytes else { return Ok(()) };
@@ -98,7 +97,7 @@ impl Store {
             None => None,
         };
         let (flags, value) = sealed.as_ref().map_or((0, &value[..]), |sealed| (SEALED, sealed));
-        let mut call = Call::sized(&script::RESEAL, &[name.as_bytes()], value.len() + ENTRY.len() + 128);
+        let mut call = Call::sized(&script::RESEAL, &[name.as_bytes()], value.len() + 128);
         call.arg(metadata.version).arg(metadata.updated).arg(flags).arg(value);
         let _done: u8 = self.connection.call_as(&call, Effect::Write).await?;
         Ok(())

@@ -2,7 +2,13 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed step ends the test")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
-use std::collections::BTreeMap;
+pub mod cluster;
+pub mod replicated;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use keystead_kv::{Condition, ConnectOptions, Connection, JSON, Outcome, Put, Store, Ttl, Written, acl};
@@ -20,8 +26,13 @@ pub fn server() -> Server {
 }
 
 pub fn connect(server: &Server, user: Option<&str>) -> Connection {
+    connect_to(server.address(), user)
+}
+
+/// By another address than its own.
+pub fn connect_to(address: String, user: Option<&str>) -> Connection {
     let password = user.map(|_| PASSWORD.into());
-    let endpoint = Endpoint::Standalone { address: server.address() };
+    let endpoint = Endpoint::Standalone { address };
     Connection::open(ConnectOptions::new(endpoint, user.map(str::to_owned), password)).unwrap()
 }
 
@@ -47,6 +58,15 @@ pub fn done<T>(outcome: Outcome<T>) -> T {
 
 pub async fn write(store: &Store, key: &str, value: &str) -> Written {
     done(store.put(key, &put(value), &Condition::Any).await.unwrap())
+}
+
+/// Asks until it is so.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < Duration::from_secs(40), "{what} does not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// INFO as the monitor user, who may do that and nothing else.

@@ -1,6 +1,8 @@
 //! Carries out the steps of a plan: the only module that writes a tenant's objects. What the API server answers goes
 //! into the cache at once, so that the next plan is made from what is there now.
 
+mod certificates;
+
 use futures::{StreamExt, stream::FuturesUnordered};
 use keystead_crds::FIELD_MANAGER;
 use keystead_route::TenantName;
@@ -8,13 +10,14 @@ use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     build::{Object, TENANT_ANNOTATION},
-    credentials::{self, Needs},
-    names,
+    credentials::{self, Needs, Outside},
+    names, now,
     rollout::Step,
+    rotation::{self, CARRIED_OUT_ANNOTATION, Change, SINCE_ANNOTATION},
 };
 use crate::{
     cache::{Cache, Key, Seen},
@@ -61,10 +64,25 @@ impl Writer<'_> {
     async fn step(&self, step: Step) -> Result<(), Error> {
         match step {
             Step::CreateNamespace(object) => self.create_namespace(object).await,
-            Step::CreateCredentials { object, needs } => self.create_credentials(object, needs).await,
-            Step::CompleteCredentials { key, needs } => self.complete_credentials(&key, needs).await,
+            Step::CreateCredentials { object, needs, outside } => {
+                self.create_credentials(object, needs, &outside).await
+            }
+            Step::CompleteCredentials { key, needs, outside } => {
+                self.complete_credentials(&key, needs, &outside).await
+            }
+            Step::Rotate { key, change, needs, outside, request } => {
+                self.rotate(&key, change, needs, outside.as_ref(), request.as_deref()).await
+            }
+            Step::MakeAuthority { object, version } => self.make_authority(&object, version).await,
+            Step::Certify { object, version, order } => self.certify(&object, version, &order).await,
             Step::Apply(object) => self.apply(&object).await,
-            Step::Scale { key, replicas } => self.scale(&key, replicas).await,
+            Step::Begin { object, before } => {
+                if let Some(uid) = before {
+                    self.delete(&object.key, &uid, Some(PropagationPolicy::Background)).await?;
+                }
+                self.apply(&object).await
+            }
+            Step::Scale { key, replicas, version } => self.scale(&key, replicas, version).await,
             Step::Grow { key, size } => {
                 let patch = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
                 self.merge(&key, "grow", &patch).await.map_err(|error| match error {
@@ -75,7 +93,16 @@ impl Writer<'_> {
                     other => other,
                 })
             }
-            Step::Delete { key, uid, and_pods } => self.delete(&key, &uid, and_pods).await,
+            Step::Delete { key, uid, and_pods } => {
+                let how = match key.kind {
+                    _ if and_pods => Some(PropagationPolicy::Foreground),
+                    // The API server would leave its pods.
+                    Kind::Job => Some(PropagationPolicy::Background),
+                    _ => None,
+                };
+                self.delete(&key, &uid, how).await
+            }
+            Step::Release { key, uid } => self.delete(&key, &uid, Some(PropagationPolicy::Orphan)).await,
         }
     }
 
@@ -119,9 +146,10 @@ impl Writer<'_> {
 
     /// Where there is such a Secret already (its labels were changed, so that it was not seen), only its labels are put
     /// back: the secrets in it are the tenant's.
-    async fn create_credentials(&self, object: Object, needs: Needs) -> Result<(), Error> {
+    async fn create_credentials(&self, object: Object, needs: Needs, outside: &Outside) -> Result<(), Error> {
         let mut body = object.body.clone();
-        let contents = credentials::missing(self.tenant, &credentials::Contents::new(), needs)?;
+        let made = credentials::missing(self.tenant, &outside.0, needs)?;
+        let contents = outside.beside(&made);
         body["data"] = credentials::data(&contents);
         match self.create(&object.key, &body).await {
             Err(kube::Error::Api(status)) if status.code == 409 => self.apply(&object).await,
@@ -143,10 +171,12 @@ impl Writer<'_> {
             .await
     }
 
-    async fn complete_credentials(&self, key: &Key, needs: Needs) -> Result<(), Error> {
+    async fn complete_credentials(&self, key: &Key, needs: Needs, outside: &Outside) -> Result<(), Error> {
         let found = self.api(key).get(&key.name).await.map_err(|error| Error::api(key, "get", error))?;
         let contents = credentials::contents(found.data.get("data"));
-        let added = credentials::missing(self.tenant, &contents, needs)?;
+        let mut added = credentials::missing(self.tenant, &outside.beside(&contents), needs)?;
+        let given = outside.0.iter().filter(|(name, _)| !contents.contains_key(*name));
+        added.extend(given.map(|(name, text)| (name.clone(), text.clone())));
         let patch = json!({
             // Not if somebody else has changed it in the meantime.
             "metadata": { "resourceVersion": found.metadata.resource_version },
@@ -155,25 +185,63 @@ impl Writer<'_> {
         self.merge(key, "complete", &patch).await
     }
 
+    async fn rotate(
+        &self,
+        key: &Key,
+        change: Change,
+        needs: Needs,
+        outside: Option<&Outside>,
+        request: Option<&str>,
+    ) -> Result<(), Error> {
+        let found = self.api(key).get(&key.name).await.map_err(|error| Error::api(key, "get", error))?;
+        let contents = credentials::contents(found.data.get("data"));
+        if !rotation::fits(change, &contents) {
+            // Another operator was faster: the next pass sees it.
+            return Ok(());
+        }
+        let outside = outside.map(|it| &it.0);
+        let changed = rotation::patch(change, self.tenant, &contents, needs, outside)?;
+        let data: Map<String, Value> = changed
+            .into_iter()
+            .map(|(name, text)| (name, text.map_or(Value::Null, |text| credentials::encoded(&text))))
+            .collect();
+        let annotations = match change {
+            Change::Begin => json!({ CARRIED_OUT_ANNOTATION: request }),
+            Change::Switch => json!({ SINCE_ANNOTATION: now().to_string() }),
+            Change::End => json!({}),
+        };
+        let patch = json!({
+            // Not if somebody else has changed it in the meantime.
+            "metadata": { "resourceVersion": found.metadata.resource_version, "annotations": annotations },
+            "data": data,
+        });
+        self.merge(key, "rotate", &patch).await
+    }
+
     /// By a manager of its own: otherwise the next apply, which says nothing of replicas, would take the number back.
-    async fn scale(&self, key: &Key, replicas: i32) -> Result<(), Error> {
-        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+    async fn scale(&self, key: &Key, replicas: i32, version: Option<String>) -> Result<(), Error> {
+        let mut patch = json!({ "spec": { "replicas": replicas } });
+        if let Some(version) = version {
+            patch["metadata"] = json!({ "resourceVersion": version });
+        }
+        let patch = Patch::Merge(patch);
         let params =
             PatchParams { field_manager: Some(format!("{FIELD_MANAGER}-scale")), ..PatchParams::default() };
         let answer = self.api(key).patch(&key.name, &params, &patch).await;
         self.took(key, "scale", answer)
     }
 
-    async fn delete(&self, key: &Key, uid: &str, and_pods: bool) -> Result<(), Error> {
+    async fn delete(&self, key: &Key, uid: &str, how: Option<PropagationPolicy>) -> Result<(), Error> {
         let params = DeleteParams {
-            propagation_policy: and_pods.then_some(PropagationPolicy::Foreground),
+            propagation_policy: how,
             preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
             ..DeleteParams::default()
         };
         match self.api(key).delete(&key.name, &params).await {
             Ok(answer) => {
-                // The object where it is still there, waiting for something; else it is gone.
-                if let Some(object) = answer.left() {
+                // The object where it is still there, waiting for something; else it is gone. A Service is given all the same.
+                let left = answer.left().filter(|it| it.metadata.deletion_timestamp.is_some());
+                if let Some(object) = left {
                     return self.took(key, "delete", Ok(object));
                 }
                 self.metrics.wrote(key.kind, "delete");
@@ -217,7 +285,7 @@ impl Writer<'_> {
             if matches!(key.kind, Kind::StatefulSet | Kind::Deployment) && verb == "apply" {
                 seen.applied_generation = Some(seen.generation());
             }
-            self.cache.insert(tenant, seen);
+            self.cache.insert_answer(tenant, seen);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::{rand::SystemRandom, signature::Ed25519KeyPair};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use keystead_crds::Topology;
 use keystead_route::{
     ADMIN_KEY_ID, Algorithm, ApiKeyText, DataKey, Encryption, SecretText, SigningKey, TenantName, hex,
 };
@@ -13,11 +14,26 @@ use sha2::{Digest, Sha256};
 const GATEWAY_PASSWORD: &str = "gateway-password";
 pub const WORKER_PASSWORD: &str = "worker-password";
 pub const MONITOR_PASSWORD: &str = "monitor-password";
+pub const REPLICATION_PASSWORD: &str = "replication-password";
+pub const SENTINEL_PASSWORD: &str = "sentinel-password";
+pub const CLUSTER_PASSWORD: &str = "cluster-password";
+pub const KEEPER_PASSWORD: &str = "keeper-password";
+/// Ends the name of every password.
+const PASSWORD: &str = "-password";
+/// Then the name of a password that will take the place of the one before, and of the one whose place it took: both are
+/// valid beside it for a while.
+pub const NEXT: &str = "-next";
+pub const FORMER: &str = "-former";
 const ADMIN_API_KEY: &str = "admin-api-key";
 const SIGNING_EDDSA: &str = "signing-eddsa.pem";
 const SIGNING_HS256: &str = "signing-hs256";
 /// Then its version.
 const ENCRYPTION_KEY: &str = "encryption-key-";
+/// What webhooks are signed with, and what they were signed with before, for as long as somebody keeps that beside it.
+const WEBHOOK_SECRETS: [&str; 2] = [WEBHOOK_SECRET, "webhook-secret-former"];
+const WEBHOOK_SECRET: &str = "webhook-secret";
+/// Begins such a secret (Standard Webhooks).
+const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
 
 /// What a tenant needs beside the passwords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +42,10 @@ pub struct Needs {
     pub signing: Algorithm,
     /// Version of the key that values are written with; none: they are not encrypted.
     pub encryption: Option<u32>,
+    /// Decides who logs in to Redis beside gateway, worker and monitor.
+    pub topology: Topology,
+    /// Whether it sends webhooks.
+    pub webhooks: bool,
 }
 
 /// What the Secret `credentials` holds.
@@ -34,6 +54,12 @@ pub struct Credentials {
     pub gateway_password: SecretText,
     pub worker_password: SecretText,
     pub monitor_password: SecretText,
+    /// Of those who log in beside them, in any topology that the tenant has or had, by user.
+    pub members: BTreeMap<&'static str, SecretText>,
+    /// Passwords that are valid beside those, by the name of the one whose place they took or will take.
+    pub others: BTreeMap<String, Vec<SecretText>>,
+    /// Of these, the ones to come, by user.
+    pub next: BTreeMap<String, SecretText>,
     /// Every signing key there is: one that no longer signs still verifies.
     pub keys: Vec<SigningKey>,
     /// Of the key that signs.
@@ -42,6 +68,26 @@ pub struct Credentials {
     pub admin_key_sha256: String,
     /// None: there never was a key of values.
     pub encryption: Option<Encryption>,
+    /// What webhooks are signed with, by name; empty: none are sent.
+    pub webhook_secrets: BTreeMap<&'static str, SecretText>,
+}
+
+/// Passwords of those who log in to Redis beside gateway, worker and monitor: of the script beside a single Redis, of a replica
+/// to its primary, of the Sentinels to each other and to Redis, and of the scripts of a Cluster.
+const OF_MEMBERS: [(&str, &str); 4] = [
+    ("keeper", KEEPER_PASSWORD),
+    ("replication", REPLICATION_PASSWORD),
+    ("sentinel", SENTINEL_PASSWORD),
+    ("cluster", CLUSTER_PASSWORD),
+];
+
+/// Those of these that a topology needs.
+fn of_members(topology: Topology) -> &'static [&'static str] {
+    match topology {
+        Topology::Standalone => &[KEEPER_PASSWORD],
+        Topology::Replicated => &[REPLICATION_PASSWORD, SENTINEL_PASSWORD],
+        Topology::Cluster => &[REPLICATION_PASSWORD, CLUSTER_PASSWORD],
+    }
 }
 
 /// Why no secret could be made.
@@ -51,6 +97,44 @@ pub struct NoRandomness;
 
 /// The contents of the Secret as the API server gives them, by name.
 pub type Contents = BTreeMap<String, String>;
+
+/// Passwords that somebody else keeps, by name. Shows none.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Outside(pub Contents);
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Why the passwords that somebody else keeps cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} is missing, or is not 16 to 128 letters, digits and characters of -_.~+/=: put one in, or leave redis.credentials.existingSecret out"
+)]
+pub struct WrongPassword(String);
+
+impl Outside {
+    /// Takes from a Secret the passwords that are needed. They stand in configuration files, which have characters of their own.
+    pub fn read(data: Option<&Value>, needs: Needs) -> Result<Self, WrongPassword> {
+        let contents = contents(data);
+        let taken = passwords(needs).into_iter().map(|name| {
+            let is_good = |text: &&String| {
+                let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte);
+                (16..=128).contains(&text.len()) && text.bytes().all(is_plain)
+            };
+            let text = contents.get(&name).filter(is_good).cloned();
+            text.map(|text| (name.clone(), text)).ok_or(WrongPassword(name))
+        });
+        taken.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// These, where there are none of the name yet.
+    pub fn beside(&self, contents: &Contents) -> Contents {
+        self.0.iter().chain(contents).map(|(name, text)| (name.clone(), text.clone())).collect()
+    }
+}
 
 /// Takes the credentials out of the Secret; `None` where something is missing, see [`missing`].
 pub fn read(contents: &Contents, needs: Needs) -> Option<Credentials> {
@@ -63,15 +147,44 @@ pub fn read(contents: &Contents, needs: Needs) -> Option<Credentials> {
         .collect();
     let active_key = keys.iter().find(|key| key.algorithm == needs.signing)?.id.clone();
     let text = |name: &str| contents.get(name).filter(|it| !it.is_empty()).map(|it| it.as_str().into());
+    if of_members(needs.topology).iter().any(|name| text(name).is_none()) {
+        return None;
+    }
     Some(Credentials {
         gateway_password: text(GATEWAY_PASSWORD)?,
         worker_password: text(WORKER_PASSWORD)?,
         monitor_password: text(MONITOR_PASSWORD)?,
+        members: OF_MEMBERS.iter().filter_map(|(user, name)| Some((*user, text(name)?))).collect(),
+        others: others(contents),
+        next: contents
+            .iter()
+            .filter_map(|(name, text)| {
+                let user = name.strip_suffix(NEXT)?.strip_suffix(PASSWORD)?;
+                Some((user.to_owned(), text.as_str().into()))
+            })
+            .collect(),
         keys,
         active_key,
         admin_key_sha256: ApiKeyText::parse(contents.get(ADMIN_API_KEY)?)?.hash(),
         encryption: encryption(contents, needs.encryption)?,
+        webhook_secrets: webhook_secrets(contents, needs.webhooks)?,
     })
+}
+
+fn others(contents: &Contents) -> BTreeMap<String, Vec<SecretText>> {
+    let mut others: BTreeMap<String, Vec<SecretText>> = BTreeMap::new();
+    for (name, text) in contents.iter().filter(|(_, text)| !text.is_empty()) {
+        let of = name.strip_suffix(NEXT).or_else(|| name.strip_suffix(FORMER));
+        if let Some(of) = of.filter(|of| of.ends_with(PASSWORD)) {
+            others.entry(of.to_owned()).or_default().push(text.as_str().into());
+        }
+    }
+    others
+}
+
+/// The names of the passwords that a tenant has.
+pub fn passwords(needs: Needs) -> Vec<String> {
+    wanted(needs).into_iter().filter(|name| name.ends_with(PASSWORD)).collect()
 }
 
 /// Every key of values that there is; the outer none where the one that is needed is missing.
@@ -86,6 +199,16 @@ fn encryption(contents: &Contents, version: Option<u32>) -> Option<Option<Encryp
         return None;
     }
     Some((!keys.is_empty()).then_some(Encryption { keys, active_key }))
+}
+
+/// None where that which is needed is missing.
+fn webhook_secrets(contents: &Contents, needed: bool) -> Option<BTreeMap<&'static str, SecretText>> {
+    if !needed {
+        return Some(BTreeMap::new());
+    }
+    let text = |name: &'static str| Some((name, contents.get(name)?.as_str().into()));
+    let secrets: BTreeMap<_, _> = WEBHOOK_SECRETS.into_iter().filter_map(text).collect();
+    secrets.contains_key(WEBHOOK_SECRET).then_some(secrets)
 }
 
 fn encryption_key(version: u32) -> String {
@@ -132,7 +255,12 @@ pub fn contents(data: Option<&Value>) -> Contents {
 
 /// Contents as a Secret's `data`.
 pub fn data(contents: &Contents) -> Value {
-    contents.iter().map(|(name, text)| (name.clone(), Value::String(STANDARD.encode(text)))).collect()
+    contents.iter().map(|(name, text)| (name.clone(), encoded(text))).collect()
+}
+
+/// A text as in a Secret's `data`.
+pub fn encoded(text: &str) -> Value {
+    Value::String(STANDARD.encode(text))
 }
 
 fn wanted(needs: Needs) -> Vec<String> {
@@ -141,10 +269,12 @@ fn wanted(needs: Needs) -> Vec<String> {
         Algorithm::HS256 => SIGNING_HS256,
     };
     let always = [GATEWAY_PASSWORD, WORKER_PASSWORD, MONITOR_PASSWORD, ADMIN_API_KEY, key];
-    always.map(str::to_owned).into_iter().chain(needs.encryption.map(encryption_key)).collect()
+    let names = always.iter().chain(of_members(needs.topology)).map(|name| (*name).to_owned());
+    let webhooks = needs.webhooks.then(|| WEBHOOK_SECRET.to_owned());
+    names.chain(needs.encryption.map(encryption_key)).chain(webhooks).collect()
 }
 
-fn generate(tenant: &TenantName, name: &str) -> Result<String, NoRandomness> {
+pub fn generate(tenant: &TenantName, name: &str) -> Result<String, NoRandomness> {
     match name {
         ADMIN_API_KEY => Ok(ApiKeyText::make(tenant, ADMIN_KEY_ID, random()?).0.into()),
         SIGNING_EDDSA => {
@@ -153,6 +283,7 @@ fn generate(tenant: &TenantName, name: &str) -> Result<String, NoRandomness> {
             Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der)))
         }
         SIGNING_HS256 => Ok(STANDARD.encode(random::<48>()?)),
+        WEBHOOK_SECRET => Ok(format!("{WEBHOOK_SECRET_PREFIX}{}", STANDARD.encode(random::<32>()?))),
         name if name.starts_with(ENCRYPTION_KEY) => Ok(STANDARD.encode(random::<32>()?)),
         // Hexadecimal: it passes unquoted through configuration files and command lines.
         _ => Ok(hex(&random::<32>()?)),
@@ -173,104 +304,4 @@ fn key_id(secret: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn needs(signing: Algorithm) -> Needs {
-        Needs { signing, encryption: None }
-    }
-
-    fn made(contents: &Contents, signing: Algorithm) -> Contents {
-        missing(&"shop".parse().unwrap(), contents, needs(signing)).unwrap()
-    }
-
-    #[test]
-    fn what_is_missing_is_made_and_what_is_there_stays() {
-        let mut contents = made(&Contents::new(), Algorithm::EdDSA);
-        assert!(is_complete(&contents, needs(Algorithm::EdDSA)));
-        let before = read(&contents, needs(Algorithm::EdDSA)).unwrap();
-
-        let added = made(&contents, Algorithm::HS256);
-        assert_eq!(added.keys().collect::<Vec<_>>(), [SIGNING_HS256]);
-        contents.extend(added);
-        let after = read(&contents, needs(Algorithm::HS256)).unwrap();
-        assert_eq!(after.gateway_password, before.gateway_password);
-        assert_eq!(after.keys.len(), 2, "tokens signed before must still be verified");
-        assert_eq!(after.keys[0], before.keys[0]);
-        assert_ne!(after.active_key, before.active_key);
-    }
-
-    #[test]
-    fn no_two_tenants_share_a_secret_or_a_key_id() {
-        let [one, other] = [(); 2].map(|()| made(&Contents::new(), Algorithm::EdDSA));
-        for (name, text) in &one {
-            assert_ne!(text, &other[name], "{name}");
-        }
-        let id = |contents| read(contents, needs(Algorithm::EdDSA)).unwrap().active_key;
-        assert_ne!(id(&one), id(&other));
-    }
-
-    #[test]
-    fn secrets_are_long_enough() {
-        let contents = made(&Contents::new(), Algorithm::HS256);
-        assert!(STANDARD.decode(&contents[SIGNING_HS256]).unwrap().len() >= 32);
-        assert_eq!(contents[GATEWAY_PASSWORD].len(), 64);
-    }
-
-    #[test]
-    fn the_admins_api_key_is_the_tenants_and_is_known_by_its_hash() {
-        let mut contents = made(&Contents::new(), Algorithm::EdDSA);
-        let text = contents[ADMIN_API_KEY].clone();
-        let key = ApiKeyText::parse(&text).unwrap();
-        assert_eq!((key.tenant, key.id), ("shop", ADMIN_KEY_ID));
-        let hash = read(&contents, needs(Algorithm::EdDSA)).unwrap().admin_key_sha256;
-        assert!(key.has_hash(&hash));
-        contents.insert(ADMIN_API_KEY.into(), "by hand".into());
-        assert_eq!(made(&contents, Algorithm::EdDSA).keys().collect::<Vec<_>>(), [ADMIN_API_KEY]);
-    }
-
-    #[test]
-    fn the_ed25519_key_is_pkcs8_that_signs() {
-        let pem = generate(&"shop".parse().unwrap(), SIGNING_EDDSA).unwrap();
-        let der = STANDARD.decode(pem.lines().nth(1).unwrap()).unwrap();
-        assert!(Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).is_ok());
-    }
-
-    #[test]
-    fn data_survives_the_way_through_the_secret() {
-        let contents = made(&Contents::new(), Algorithm::EdDSA);
-        assert_eq!(super::contents(Some(&data(&contents))), contents);
-    }
-
-    #[test]
-    fn a_key_of_values_is_made_once_for_each_version_and_never_anew() {
-        let version = |version| Needs { signing: Algorithm::EdDSA, encryption: Some(version) };
-        let mut contents = made(&Contents::new(), Algorithm::EdDSA);
-        assert_eq!(read(&contents, needs(Algorithm::EdDSA)).unwrap().encryption, None);
-        assert!(read(&contents, version(1)).is_none(), "there is no key yet");
-        let shop = "shop".parse().unwrap();
-        for number in [1, 2] {
-            let added = missing(&shop, &contents, version(number)).unwrap();
-            assert_eq!(added.keys().collect::<Vec<_>>(), [&encryption_key(number)]);
-            assert_eq!(STANDARD.decode(&added[&encryption_key(number)]).unwrap().len(), 32);
-            contents.extend(added);
-        }
-        let names = |needs| {
-            let encryption = read(&contents, needs).unwrap().encryption.unwrap();
-            (encryption.keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>(), encryption.active_key)
-        };
-        let both = vec!["encryption-key-1".to_owned(), "encryption-key-2".to_owned()];
-        assert_eq!(names(version(2)), (both.clone(), Some("encryption-key-2".into())));
-        assert_eq!(
-            names(needs(Algorithm::EdDSA)),
-            (both, None),
-            "turned off, what was written stays readable"
-        );
-        contents.insert("encryption-key-1".into(), "by hand".into());
-        assert!(missing(&shop, &contents, version(1)).unwrap().is_empty());
-        let mut raw = data(&contents);
-        raw["encryption-key-1"] = Value::String(STANDARD.encode([0xff; 32]));
-        let contents = super::contents(Some(&raw));
-        assert!(missing(&shop, &contents, version(1)).unwrap().is_empty(), "bytes are not made anew either");
-    }
-}
+mod tests;

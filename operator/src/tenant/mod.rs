@@ -2,19 +2,27 @@
 //! file write; the steps between are pure.
 
 pub mod apply;
+mod ask;
 pub mod build;
+pub mod certificates;
 pub mod compare;
 pub mod credentials;
+pub mod members;
 pub mod names;
 pub mod observe;
 pub mod rollout;
+pub mod rotation;
+pub mod sleep;
 pub mod status;
 pub mod validate;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::jiff::Timestamp;
-use keystead_crds::{FIELD_MANAGER, FINALIZER, Tenant, TenantStatus};
+use keystead_crds::{FIELD_MANAGER, FINALIZER, Phase, Tenant, TenantStatus};
 use keystead_route::TenantName;
 use kube::{
     Api, Resource, ResourceExt,
@@ -27,12 +35,14 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{context::Context, error::Error};
-use build::{Known, build};
+use crate::{context::Context, error::Error, settings::Settings};
+use ask::{Asked, ask};
+use build::{Known, build, reshape, services};
 use observe::Observed;
-use rollout::{Desired, Plan, plan, plan_deletion};
+use rollout::{Desired, Plan, deletion, plan};
+use rotation::Stage;
 use status::Outcome;
-use validate::{ValidTenant, validate};
+use validate::{Arrangement, Invalid, Replicas, ValidTenant, validate};
 
 /// A Tenant as it is watched: one that cannot be read must not stop the watch of the others.
 pub type Guarded = DeserializeGuard<Tenant>;
@@ -81,11 +91,12 @@ pub fn error_policy(tenant: Arc<Guarded>, error: &Error, context: Arc<Context>) 
 
 /// Brings a tenant to what its spec says.
 async fn provide(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
-    let name: TenantName = tenant.name_any().parse().map_err(validate::Invalid::from)?;
+    let name: TenantName = tenant.name_any().parse().map_err(Invalid::from)?;
     if !tenant.finalizers().iter().any(|it| it == FINALIZER) {
         add_finalizer(tenant, context).await?;
     }
-    let progress = converge(tenant, &name, context).await;
+    let asked = ask(tenant, &name, context).await;
+    let progress = converge(tenant, &name, &asked, context).await;
     let outcome = Outcome {
         observed: &progress.observed,
         valid: progress.valid.as_ref(),
@@ -97,17 +108,56 @@ async fn provide(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
     let previous = context.status_of(tenant);
     let current = status::report(tenant, &previous, &outcome, now());
     write_status(tenant, previous, current, context).await?;
-    progress.error.map_or_else(|| Ok(Action::await_change()), Err)
+    let action = look_again(tenant, &progress, context).map_or_else(Action::await_change, Action::requeue);
+    progress.error.map_or(Ok(action), Err)
+}
+
+/// When to look again at what no watch tells.
+fn look_again(tenant: &Tenant, progress: &Progress, context: &Context) -> Option<Duration> {
+    let valid = progress.valid.as_ref()?;
+    let status = context.status_of(tenant);
+    let of_sleep = valid
+        .sleep
+        .as_ref()
+        .and_then(|sleep| sleep::look_again(sleep, &situation(valid, tenant, &progress.observed, &status)));
+    if valid.rests() {
+        return of_sleep;
+    }
+    [of_sleep, look_again_at(valid, progress, status.phase)].into_iter().flatten().min()
+}
+
+/// The same, but for its sleep.
+fn look_again_at(valid: &ValidTenant, progress: &Progress, phase: Option<Phase>) -> Option<Duration> {
+    let has_members = valid.redis.has_members();
+    if has_members && !matches!(phase, Some(Phase::Ready | Phase::Suspended | Phase::Failed)) {
+        return Some(Duration::from_secs(1));
+    }
+    if progress.observed.rotation() != Stage::Idle {
+        return Some(Duration::from_secs(3));
+    }
+    let tls = valid.redis.tls.as_ref();
+    let has_outside =
+        valid.redis.existing_secret.is_some() || tls.is_some_and(|it| it.issuer_secret.is_some());
+    if has_members || has_outside {
+        return Some(Duration::from_secs(15));
+    }
+    // Not at the very time: that is of no account.
+    (valid.redis.rotate_after.is_some() || tls.is_some()).then(|| Duration::from_mins(10))
 }
 
 /// Rounds of looking, planning and doing, until nothing can be done at the moment.
-async fn converge(tenant: &Tenant, name: &TenantName, context: &Context) -> Progress {
+async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &Context) -> Progress {
     let writer = context.writer(name);
     let mut rounds = 0;
     loop {
-        let observed = Observed::of(&context.cache, name, &context.settings.gateway_namespace);
-        let valid = match validate(tenant, &context.settings, observed.provisioned_version()) {
-            Ok(valid) => valid,
+        let mut observed = Observed::of(&context.cache, name, &context.settings.gateway_namespace);
+        observed.members.clone_from(&asked.members);
+        observed.outside.clone_from(&asked.outside);
+        observed.authority.clone_from(&asked.authority);
+        observed.idle = asked.idle;
+        observed.demand = context.readings.demand(name.as_str(), Instant::now());
+        let valid = match validated(tenant, &context.settings, &observed) {
+            Ok(valid) => rested(valid, tenant, &observed, &context.status_of(tenant)),
             Err(error) => {
                 let route_is_ready = observed.route().is_some();
                 let error = Some(error.into());
@@ -115,17 +165,22 @@ async fn converge(tenant: &Tenant, name: &TenantName, context: &Context) -> Prog
             }
         };
         let credentials = observed.credentials(valid.needs());
-        let desired = Desired {
-            objects: build(&Known {
-                tenant: &valid,
-                settings: &context.settings,
-                credentials: credentials.as_ref(),
-                redis_ip: observed.redis_ip(),
-                claim_templates: observed.claim_templates(),
-            }),
-            is_complete: credentials.is_some() && observed.redis_ip().is_some(),
+        let issued = observed.issued().map(|issued| issued.ca());
+        let known = Known {
+            tenant: &valid,
+            settings: &context.settings,
+            credentials: credentials.as_ref(),
+            addresses: &observed.addresses(&services(&valid)),
+            readers_ip: observed.readers_ip(),
+            redis_sets: &observed.redis_sets(),
+            tls: issued.as_deref(),
         };
-        let plan = plan(&valid, &desired, &observed);
+        let desired = Desired {
+            objects: build(&known),
+            is_complete: credentials.is_some() && known.endpoint().is_some() && known.is_secured(),
+            reshape: reshape(&valid),
+        };
+        let plan = plan(&valid, &desired, &observed, now());
         let route_is_ready = route_is_ready(&desired, &observed);
         let done = |plan, error| Progress { observed, valid: Some(valid), route_is_ready, plan, error };
         if plan.steps.is_empty() {
@@ -139,6 +194,51 @@ async fn converge(tenant: &Tenant, name: &TenantName, context: &Context) -> Prog
         if let Err(error) = writer.carry_out(plan.steps.clone()).await {
             return done(plan, Some(error));
         }
+    }
+}
+
+/// The spec, with what is there and cannot just be left: an unnamed version, and shards that may still hold data.
+pub(crate) fn validated(
+    tenant: &Tenant,
+    settings: &Settings,
+    observed: &Observed,
+) -> Result<ValidTenant, Invalid> {
+    let mut valid = validate(tenant, settings, observed.provisioned_version())?;
+    if let Some(running) = observed.running_version(valid.redis.has_members()) {
+        validate::takes_the_place_of(&valid.redis, running)?;
+    }
+    if let Arrangement::Cluster(shards) = &mut valid.redis.arrangement {
+        shards.leaving = observed.leaving(shards.wanted);
+    }
+    Ok(valid)
+}
+
+/// With its sleep, as it goes on from here. Its Redis ends last: when all are told that it sleeps, and its worker is away.
+fn rested(valid: ValidTenant, tenant: &Tenant, observed: &Observed, status: &TenantStatus) -> ValidTenant {
+    let before = observed.sleep();
+    let sleep = sleep::next(before.as_ref(), &situation(&valid, tenant, observed, status));
+    let is_told = before.is_some_and(|before| before.stage == sleep::Stage::Asleep);
+    valid.sleeping(sleep, is_told && observed.worker_is_away())
+}
+
+fn situation<'a>(
+    valid: &'a ValidTenant,
+    tenant: &Tenant,
+    observed: &Observed,
+    status: &TenantStatus,
+) -> sleep::Situation<'a> {
+    sleep::Situation {
+        idle_after: valid.idle_after,
+        is_suspended: valid.suspended,
+        is_settled: matches!(status.phase, Some(Phase::Ready | Phase::Suspended))
+            && status.observed_generation == tenant.metadata.generation
+            && observed.rotation() == Stage::Idle,
+        schedules: (valid.worker.replicas != Replicas::Fixed(0)).then_some(&valid.worker.schedules[..]),
+        generation: tenant.metadata.generation,
+        calls: observed.calls(),
+        idle: observed.idle,
+        serves: status::redis_serves(valid, observed),
+        now: now(),
     }
 }
 
@@ -166,7 +266,7 @@ async fn remove(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
     let mut waits_for = None;
     let mut error = None;
     for _ in 0..ROUNDS {
-        let plan = plan_deletion(policy, &observe());
+        let plan = deletion::plan(policy, &observe());
         if plan.is_empty() {
             return let_go(tenant, context).await;
         }
@@ -231,7 +331,7 @@ async fn write_status(
     let answer = tenants(context).patch_status(&tenant.name_any(), &params, &Patch::Apply(&body)).await;
     context.metrics.wrote_tenant("status");
     answer.map(drop).map_err(|source| api_error("write the status of the Tenant", source))?;
-    if let Some(transition) = status::transition(&previous, &current) {
+    for transition in status::events(&previous, &current) {
         publish(tenant, transition.kind, transition.reason, transition.note, context).await;
     }
     context.remember(tenant, current);
@@ -287,7 +387,8 @@ fn manifest(
         body["metadata"]["finalizers"] = json!(finalizers);
     }
     if let Some(status) = status {
-        body["status"] = json!(status);
+        // What is used is written by another manager, when it has changed.
+        body["status"] = json!(TenantStatus { usage: None, ..status.clone() });
     }
     body
 }

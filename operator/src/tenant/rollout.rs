@@ -4,22 +4,33 @@
 //! The order: the namespace; what pods need to start (accounts, secrets, configuration, Services, policies); then the
 //! pods and the route. Nothing is removed before everything that is wanted is known.
 
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use keystead_crds::{DeletionPolicy, bytes};
+mod certificates;
+pub mod cluster;
+pub mod deletion;
+pub mod members;
+pub mod reshape;
+pub mod workers;
+
+use k8s_openapi::{apimachinery::pkg::api::resource::Quantity, jiff::Timestamp};
+use keystead_crds::bytes;
 use serde_json::Value;
 
 use super::{
-    build::{Object, retained, wanted_claim},
+    build::{Object, wanted_claims},
+    certificates::Order,
     compare,
-    credentials::{self, Needs},
+    credentials::{self, Needs, Outside},
+    members::cluster::{has_open_slot, lacks},
     names,
     observe::Observed,
-    validate::{Replicas, ValidTenant},
+    rotation::{self, CARRIED_OUT_ANNOTATION, Change, Situation},
+    validate::{Replicas, Shards, ValidTenant},
 };
 use crate::{
     cache::{Key, Seen},
     kinds::Kind,
 };
+use members::{MemberState, Next};
 
 /// One thing to do. The steps of a plan do not depend on each other.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,22 +41,56 @@ pub enum Step {
     CreateCredentials {
         object: Object,
         needs: Needs,
+        outside: Outside,
     },
     /// Generates those secrets that are missing.
     CompleteCredentials {
         key: Key,
         needs: Needs,
+        outside: Outside,
+    },
+    /// Takes a rotation of the passwords one step further.
+    Rotate {
+        key: Key,
+        change: Change,
+        needs: Needs,
+        outside: Option<Outside>,
+        request: Option<String>,
+    },
+    /// Makes who signs certificates anew, whoever it was before.
+    MakeAuthority {
+        object: Object,
+        /// Of the Secret that is there.
+        version: Option<String>,
+    },
+    /// Takes the certificate, or who is trusted, one step further.
+    Certify {
+        object: Object,
+        version: Option<String>,
+        order: Order,
     },
     Apply(Object),
-    /// Lifts a Deployment to the least that its autoscaler would lift it to anyway.
+    /// Makes a Job, in the place of the one before where there is one, which has ended.
+    Begin {
+        object: Object,
+        before: Option<String>,
+    },
+    /// Lifts a workload to the least that its autoscaler would lift it to anyway, or begins and ends what that leaves alone.
     Scale {
         key: Key,
         replicas: i32,
+        /// Only if nobody has written it since.
+        version: Option<String>,
     },
     /// Asks for a larger volume.
     Grow {
         key: Key,
         size: String,
+    },
+    /// Removes an object, and leaves its pods to the one that takes its place.
+    Release {
+        key: Key,
+        uid: String,
     },
     /// With `and_pods`, the object is there until its pods are gone.
     Delete {
@@ -67,6 +112,8 @@ pub struct Plan {
 pub struct Desired {
     pub objects: Vec<Object>,
     pub is_complete: bool,
+    /// The Job that distributes data over shards, made when there is something for it to do.
+    pub reshape: Option<Object>,
 }
 
 impl Plan {
@@ -85,7 +132,7 @@ impl Plan {
 }
 
 /// The next steps towards what is desired.
-pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed) -> Plan {
+pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let Some(namespace) = observed.namespace() else {
         let namespace = desired.objects.iter().find(|it| it.key.kind == Kind::Namespace);
         return Plan::of(namespace.cloned().map(Step::CreateNamespace).into_iter().collect());
@@ -98,8 +145,23 @@ pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed) -> Pla
         ));
     }
 
+    let (outside, lacks_outside) = match &observed.outside {
+        Some(Ok(outside)) => (Some(outside.clone()), None),
+        Some(Err(what)) => (None, Some(what)),
+        None => (None, None),
+    };
+    let has_passwords = observed.credentials(tenant.needs()).is_some();
+    if let Some(what) = lacks_outside.filter(|_| !has_passwords) {
+        return Plan::wait(what);
+    }
+    let certification = certificates::steps(tenant, desired, observed, now);
+    if let Some(what) = certification.lacks.as_ref().filter(|_| observed.issued().is_none()) {
+        return Plan::wait(what);
+    }
     let mut ending = None;
-    let mut foundation: Vec<Step> = credentials_step(tenant, observed).into_iter().collect();
+    let mut foundation: Vec<Step> =
+        credentials_step(tenant, observed, outside.as_ref()).into_iter().collect();
+    foundation.extend(certification.steps);
     let mut workloads = Vec::new();
     for object in &desired.objects {
         let seen = observed.by_key(&object.key);
@@ -110,11 +172,20 @@ pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed) -> Pla
             ending = Some(format!("{} is being deleted: it is made anew when that is done", object.key));
             continue;
         }
-        if object.key.kind == Kind::Secret && object.key.name == names::CREDENTIALS && seen.is_none() {
-            foundation.push(Step::CreateCredentials { object: object.clone(), needs: tenant.needs() });
+        if certificates::makes(object) && seen.is_none() {
             continue;
         }
-        if is_workload(object, observed) {
+        if object.key.kind == Kind::Secret && object.key.name == names::CREDENTIALS && seen.is_none() {
+            foundation.push(Step::CreateCredentials {
+                object: object.clone(),
+                needs: tenant.needs(),
+                outside: outside.clone().unwrap_or_default(),
+            });
+            continue;
+        }
+        if let Some(seen) = seen.filter(|seen| is_of_another_kind(seen, object)) {
+            workloads.push(Step::Release { key: object.key.clone(), uid: seen.uid().to_owned() });
+        } else if is_workload(object, observed) {
             workloads.push(Step::Apply(object.clone()));
         } else {
             foundation.push(Step::Apply(object.clone()));
@@ -127,73 +198,128 @@ pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed) -> Pla
         return Plan::of(workloads);
     }
     if !desired.is_complete {
-        return Plan::wait("the Service redis has no address yet");
+        return Plan::wait("a Service of Redis has no address yet");
     }
-    let mut steps = superfluous(desired, observed);
+    let mut steps = superfluous(tenant, desired, observed);
     steps.extend(scale(tenant, observed));
+    steps.extend(workers::step(tenant, observed, observed.demand.as_ref(), now));
     steps.extend(grow(tenant, observed));
-    Plan::of(steps)
-}
-
-/// The next steps of a deletion; with none and nothing to wait for, it is done. The route goes first: the gateway stops
-/// before anything that it serves from. Then the pods, and after them what they need, or with `Delete` everything.
-pub fn plan_deletion(policy: DeletionPolicy, observed: &Observed) -> Plan {
-    let delete = |seen: &Seen, and_pods: bool| Step::Delete {
-        key: seen.key.clone(),
-        uid: seen.uid().to_owned(),
-        and_pods,
+    if !steps.is_empty() {
+        return Plan::of(steps);
+    }
+    if tenant.rests() {
+        // Whatever needs its Redis is done when it is awake.
+        return Plan::default();
+    }
+    let states = observed.member_states();
+    let next = match tenant.redis.shards() {
+        None => members::next(&states),
+        Some(shards) => match distribute(shards, desired, observed, &states, now) {
+            Distribution::Step(step) => return Plan::of(vec![*step]),
+            Distribution::Members(next) => next,
+        },
     };
-    if let Some(route) = observed.route() {
-        return Plan::of(vec![delete(route, false)]);
-    }
-    let ours = || observed.objects.values().filter(|it| observed.is_ours(&it.key));
-    let runs_pods = |kind: Kind| matches!(kind, Kind::StatefulSet | Kind::Deployment);
-    let pods: Vec<_> = ours().filter(|it| runs_pods(it.key.kind)).collect();
-    if !pods.is_empty() {
-        let names: Vec<String> = pods.iter().map(|it| it.key.to_string()).collect();
-        return Plan {
-            steps: ours()
-                .filter(|it| runs_pods(it.key.kind) || it.key.kind == Kind::HorizontalPodAutoscaler)
-                .filter(|it| !it.is_terminating())
-                .map(|it| delete(it, runs_pods(it.key.kind)))
-                .collect(),
-            waits_for: Some(format!("waits for the pods of {} to end", names.join(" and "))),
-        };
-    }
-    match policy {
-        DeletionPolicy::Delete => {
-            let Some(namespace) = observed.namespace() else { return Plan::default() };
-            let data = |kind: Kind| matches!(kind, Kind::PersistentVolumeClaim | Kind::Namespace);
-            let steps = ours()
-                .filter(|it| data(it.key.kind) && !it.is_terminating())
-                .map(|it| delete(it, false))
-                .collect();
-            let waits_for = format!(
-                "waits for the namespace {} to be gone. {}",
-                namespace.key.name,
-                observed.namespace_waits_for()
-            );
-            Plan { steps, waits_for: Some(waits_for.trim_end().to_owned()) }
-        }
-        DeletionPolicy::Retain => {
-            let Some(namespace) = observed.namespace() else { return Plan::default() };
-            let kept = retained(&namespace.key.name);
-            let gone: Vec<_> =
-                ours().filter(|it| !kept.contains(&it.key) && !it.key.kind.is_kept(&it.key.name)).collect();
-            let steps = gone.iter().filter(|it| !it.is_terminating()).map(|it| delete(it, false)).collect();
-            let waits_for =
-                (!gone.is_empty()).then(|| "waits for what is not retained to be gone".to_owned());
-            Plan { steps, waits_for }
-        }
+    match next {
+        Next::Done => match lacks_outside.or(certification.lacks.as_ref()) {
+            // What is there goes on as it is.
+            Some(what) => Plan::wait(what),
+            None => Plan::of(rotate(tenant, observed, outside, now).into_iter().collect()),
+        },
+        Next::Wait(what) => Plan::wait(what),
+        Next::Replace(name) => Plan::of(replace(observed, &name).into_iter().collect()),
     }
 }
 
-fn credentials_step(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {
+/// The next step of a rotation of the passwords, where everything else is as it is wanted.
+fn rotate(
+    tenant: &ValidTenant,
+    observed: &Observed,
+    outside: Option<Outside>,
+    now: Timestamp,
+) -> Option<Step> {
+    let contents = observed.credential_contents()?;
+    let members = &observed.members;
+    let worker_moved = tenant.worker.replicas == Replicas::Fixed(0) || observed.worker_is_rolled_out();
+    let change = rotation::next(&Situation {
+        contents: &contents,
+        request: tenant.rotation_request.as_deref(),
+        carried_out: observed.credentials_annotation(CARRIED_OUT_ANNOTATION),
+        since: observed.passwords_since(),
+        rotate_after: tenant.redis.rotate_after,
+        outside: outside.as_ref().map(|it| &it.0),
+        all_accept_next: !members.is_empty() && members.iter().all(|it| it.accepts_next),
+        all_moved: worker_moved,
+        overlap: tenant.password_overlap,
+        now,
+    })?;
+    let key = observed.get(Kind::Secret, names::CREDENTIALS)?.key.clone();
+    let request = tenant.rotation_request.clone();
+    Some(Step::Rotate { key, change, needs: tenant.needs(), outside, request })
+}
+
+/// What comes next in a Cluster.
+enum Distribution {
+    /// With the Job that distributes the data.
+    Step(Box<Step>),
+    Members(Next),
+}
+
+fn distribute(
+    shards: &Shards,
+    desired: &Desired,
+    observed: &Observed,
+    states: &[MemberState],
+    now: Timestamp,
+) -> Distribution {
+    let lacks = lacks(&observed.members, shards.wanted, &shards.leaving);
+    let job = reshape::job(observed, desired.reshape.as_ref());
+    let situation = cluster::Situation {
+        members: states,
+        wanted: shards.numbers().map(|shard| shards.pods(shard).count()).sum(),
+        lacks: lacks.as_deref(),
+        has_open_slot: has_open_slot(&observed.members),
+        job: &job,
+        now,
+    };
+    let seen = observed.get(Kind::Job, names::REDIS_RESHAPE);
+    let uid = seen.map(|it| it.uid().to_owned());
+    match (cluster::next(&situation), &desired.reshape) {
+        (cluster::Next::Distribute, Some(wanted)) => {
+            let object = reshape::next(wanted, &job);
+            Distribution::Step(Box::new(Step::Begin { object, before: uid }))
+        }
+        (cluster::Next::GiveUp, Some(wanted)) => Distribution::Step(Box::new(Step::Delete {
+            key: wanted.key.clone(),
+            uid: uid.unwrap_or_default(),
+            and_pods: false,
+        })),
+        (cluster::Next::Members(next), _) => Distribution::Members(next),
+        (cluster::Next::Distribute | cluster::Next::GiveUp, None) => Distribution::Members(Next::Done),
+    }
+}
+
+/// The StatefulSet makes the pod anew, as it is wanted now.
+fn replace(observed: &Observed, pod: &str) -> Option<Step> {
+    let pod = observed.get(Kind::Pod, pod)?;
+    Some(Step::Delete { key: pod.key.clone(), uid: pod.uid().to_owned(), and_pods: false })
+}
+
+fn credentials_step(tenant: &ValidTenant, observed: &Observed, outside: Option<&Outside>) -> Option<Step> {
     let contents = observed.credential_contents()?;
     let needs = tenant.needs();
     let secret = observed.get(Kind::Secret, names::CREDENTIALS)?;
-    (!credentials::is_complete(&contents, needs))
-        .then(|| Step::CompleteCredentials { key: secret.key.clone(), needs })
+    (!credentials::is_complete(&contents, needs)).then(|| Step::CompleteCredentials {
+        key: secret.key.clone(),
+        needs,
+        outside: outside.cloned().unwrap_or_default(),
+    })
+}
+
+/// The API server takes no other `podManagementPolicy`.
+fn is_of_another_kind(seen: &Seen, object: &Object) -> bool {
+    let policy = "/spec/podManagementPolicy";
+    object.key.kind == Kind::StatefulSet
+        && object.body.pointer(policy).is_some_and(|wanted| seen.at(policy).is_some_and(|it| it != wanted))
 }
 
 /// Pods, what counts them, and the route: they come after what they need.
@@ -207,34 +333,57 @@ fn is_workload(object: &Object, observed: &Observed) -> bool {
     }
 }
 
-/// What is ours, is not wanted any more, and holds no data.
-fn superfluous(desired: &Desired, observed: &Observed) -> Vec<Step> {
+/// What is ours, is not wanted any more, and holds no data: also the volumes of shards whose data is with others.
+fn superfluous(tenant: &ValidTenant, desired: &Desired, observed: &Observed) -> Vec<Step> {
     let wanted = |key: &Key| desired.objects.iter().any(|object| object.key == *key);
-    observed
-        .objects
-        .values()
-        .filter(|it| observed.is_ours(&it.key) && !it.key.kind.is_kept(&it.key.name))
-        .filter(|it| !wanted(&it.key) && !it.is_terminating())
-        .map(|it| Step::Delete { key: it.key.clone(), uid: it.uid().to_owned(), and_pods: false })
-        .collect()
+    // A Job does what was begun, and goes by itself. A call stays until it is heeded.
+    let stays = |key: &Key| {
+        key.kind.is_kept(&key.name) || key.kind == Kind::Job || (tenant.rests() && observed.is_call(key))
+    };
+    let objects = observed.objects.values().map(AsRef::as_ref);
+    let unwanted = objects
+        .filter(|it| observed.is_ours(&it.key) && !stays(&it.key))
+        .filter(|it| !wanted(&it.key) && !it.is_terminating());
+    let emptied = observed
+        .claims()
+        .filter(|(number, _)| tenant.redis.shards().is_some_and(|it| !it.numbers().any(|it| it == *number)))
+        .map(|(_, claim)| claim);
+    let delete = |it: &Seen| Step::Delete { key: it.key.clone(), uid: it.uid().to_owned(), and_pods: false };
+    // One after the other, so that a step that fails leaves enough to see what was begun: the members of a shard that goes
+    // say until their end that they hold nothing.
+    let emptied: Vec<Step> = emptied.map(delete).collect();
+    if !emptied.is_empty() {
+        return emptied;
+    }
+    let (sets, rest): (Vec<&Seen>, Vec<&Seen>) = unwanted.partition(|it| it.key.kind == Kind::StatefulSet);
+    let next = if sets.is_empty() { rest } else { sets };
+    next.into_iter().map(delete).collect()
 }
 
-/// Without a number in what is applied, a new Deployment starts with one pod.
-fn scale(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {
-    let Replicas::Scaled(scaling) = &tenant.worker.replicas else { return None };
-    let deployment = observed.get(Kind::Deployment, names::WORKER)?;
-    (observed.worker_replicas() < scaling.min)
-        .then(|| Step::Scale { key: deployment.key.clone(), replicas: scaling.min })
+/// Without a number in what is applied, a new workload starts with one pod.
+fn scale(tenant: &ValidTenant, observed: &Observed) -> Vec<Step> {
+    let worker = match &tenant.worker.replicas {
+        Replicas::Scaled(scaling) => Some((Kind::Deployment, names::WORKER, scaling.min)),
+        Replicas::Fixed(_) => None,
+    };
+    let readers = tenant.readers.as_ref().map(|it| (Kind::StatefulSet, names::REDIS_READERS, it.min));
+    let step = |(kind, name, least)| {
+        let key = observed.get(kind, name)?.key.clone();
+        (observed.replicas(kind, name) < least).then_some(Step::Scale { key, replicas: least, version: None })
+    };
+    [worker, readers].into_iter().flatten().filter_map(step).collect()
 }
 
-fn grow(tenant: &ValidTenant, observed: &Observed) -> Option<Step> {
-    let (key, size) = wanted_claim(tenant)?;
-    // One that has no volume yet cannot grow.
-    let is_bound = |it: &&Seen| it.at("/status/phase").and_then(Value::as_str) == Some("Bound");
-    let claim = observed.by_key(&key).filter(is_bound).filter(|it| !it.is_terminating())?;
-    let present = claim.at("/spec/resources/requests/storage").and_then(Value::as_str)?;
-    let amount = |text: &str| bytes(&Quantity(text.to_owned())).ok();
-    (amount(present)? < amount(&size)?).then_some(Step::Grow { key, size })
+fn grow(tenant: &ValidTenant, observed: &Observed) -> Vec<Step> {
+    let step = |(key, size): (Key, String)| {
+        // One that has no volume yet cannot grow.
+        let is_bound = |it: &&Seen| it.at("/status/phase").and_then(Value::as_str) == Some("Bound");
+        let claim = observed.by_key(&key).filter(is_bound).filter(|it| !it.is_terminating())?;
+        let present = claim.at("/spec/resources/requests/storage").and_then(Value::as_str)?;
+        let amount = |text: &str| bytes(&Quantity(text.to_owned())).ok();
+        (amount(present)? < amount(&size)?).then_some(Step::Grow { key, size })
+    };
+    wanted_claims(tenant).into_iter().filter_map(step).collect()
 }
 
 #[cfg(test)]

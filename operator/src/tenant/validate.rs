@@ -1,65 +1,98 @@
 //! Turns the raw resource into a [`ValidTenant`], whose types leave no wrong state. Pure: no client, no clock. Nothing
 //! after it reads the raw spec.
 
-use std::{collections::BTreeMap, time::Duration};
+mod redis;
 
+use std::time::Duration;
+
+use ipnet::IpNet;
 use k8s_openapi::{
     api::autoscaling::v2::HorizontalPodAutoscalerBehavior, apimachinery::pkg::api::resource::Quantity,
 };
 use keystead_crds::{
-    AppendOnly, DeletionPolicy, EvictionPolicy, InvalidQuantity, InvalidSetting, NetworkSpec, Profile,
-    Resources, ScheduleSpec, Tenant, TenantSpec, Topology, bytes, canonical, check_setting,
+    AuditSpec, DeletionPolicy, InvalidQuantity, InvalidSetting, NetworkSpec, Profile, Resources,
+    ScheduleSpec, Tenant, TenantSpec, WebhookSpec, canonical,
 };
 use keystead_route::{
     Algorithm, Cache, InvalidCron, InvalidTenantName, Issuer, Limits, Schedule, SignUp, TenantName,
+    WebhookTarget, Webhooks,
 };
 
-use super::{credentials::Needs, names};
+use kube::ResourceExt as _;
+
+use super::{
+    credentials::Needs,
+    rotation::REQUEST_ANNOTATION,
+    sleep::{Sleep, Stage},
+};
 use crate::settings::Settings;
+
+pub use redis::{Arrangement, Shards, Storage, ValidRedis, ValidTls, takes_the_place_of, version_numbers};
 
 /// Most pods of a worker that scales by itself, where the spec does not say.
 const DEFAULT_MAX_REPLICAS: i32 = 10;
-/// Size of a volume, where the spec does not say.
-const DEFAULT_STORAGE: &str = "1Gi";
 
 /// A tenant that can be built.
 #[derive(Clone, Debug)]
 pub struct ValidTenant {
     pub name: TenantName,
     pub uid: String,
+    /// What the annotation that asks for new passwords says.
+    pub rotation_request: Option<String>,
+    /// For how long a password is still valid after another took its place.
+    pub password_overlap: Duration,
     pub suspended: bool,
     pub redis: ValidRedis,
     pub limits: Limits,
     pub auth: ValidAuth,
     pub cache: Option<Cache>,
+    pub audit: Option<ValidAudit>,
     /// Version of the key that values are written with; none: they are not encrypted.
     pub encryption: Option<u32>,
     pub worker: ValidWorker,
+    /// Redis that only answer reads.
+    pub readers: Option<Scaling>,
     pub network: NetworkSpec,
+    /// After which time without use it sleeps; none: never.
+    pub idle_after: Option<Duration>,
+    /// Whether it sleeps, where it may; nothing of it follows from the spec alone.
+    pub sleep: Option<Sleep>,
+    /// No pod of Redis is to run.
+    pub redis_rests: bool,
 }
 
 impl ValidTenant {
+    /// No pod of the worker is to run, as the tenant sleeps.
+    pub fn rests(&self) -> bool {
+        self.is_in(Stage::Asleep)
+    }
+
+    /// Whether it is in this stage of its sleep.
+    pub fn is_in(&self, stage: Stage) -> bool {
+        self.sleep.as_ref().is_some_and(|sleep| sleep.stage == stage)
+    }
+
+    /// With what follows from its sleep. Readers keep nothing, so nothing of them is kept.
+    #[must_use]
+    pub fn sleeping(mut self, sleep: Option<Sleep>, redis_rests: bool) -> Self {
+        self.sleep = sleep;
+        if self.rests() {
+            self.worker.replicas = Replicas::Fixed(0);
+            self.readers = None;
+            self.redis_rests = redis_rests;
+        }
+        self
+    }
+
     /// What its Secret must hold.
     pub fn needs(&self) -> Needs {
-        Needs { signing: self.auth.signing, encryption: self.encryption }
+        Needs {
+            signing: self.auth.signing,
+            encryption: self.encryption,
+            topology: self.redis.topology(),
+            webhooks: !self.worker.webhooks.is_empty(),
+        }
     }
-}
-
-/// The Redis of a [`ValidTenant`].
-#[derive(Clone, Debug)]
-pub struct ValidRedis {
-    pub topology: Topology,
-    pub image: String,
-    /// Of the operator's table, or the tag or digest of the spec's own image.
-    pub version: String,
-    pub resources: ValidResources,
-    /// `maxmemory`, in bytes.
-    pub max_memory: u64,
-    pub storage: Storage,
-    pub append_only: AppendOnly,
-    pub eviction: EvictionPolicy,
-    /// Further lines of redis.conf, each checked.
-    pub config: BTreeMap<String, String>,
 }
 
 /// CPU and memory in canonical form. A limit of memory always, one of CPU only where it is asked for.
@@ -69,13 +102,6 @@ pub struct ValidResources {
     pub cpu_limit: Option<Quantity>,
     pub memory_request: Quantity,
     pub memory_limit: Quantity,
-}
-
-/// Where the data lies.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Storage {
-    Volume { size: Quantity, class: Option<String> },
-    Ephemeral,
 }
 
 /// How users are authenticated.
@@ -88,6 +114,14 @@ pub struct ValidAuth {
     pub issuers: Vec<Issuer>,
 }
 
+/// The audit log, where there is one.
+#[derive(Clone, Debug)]
+pub struct ValidAudit {
+    pub max_entries: u64,
+    /// A Loki to which the worker sends it.
+    pub loki_url: Option<String>,
+}
+
 /// The worker of a [`ValidTenant`].
 #[derive(Clone, Debug)]
 pub struct ValidWorker {
@@ -96,6 +130,7 @@ pub struct ValidWorker {
     pub concurrency: u32,
     pub resources: ValidResources,
     pub schedules: Vec<Schedule>,
+    pub webhooks: Webhooks,
 }
 
 /// Whose worker it is: ours is started by its path in the gateway's image, the tenant's by its own entrypoint.
@@ -122,7 +157,7 @@ impl Replicas {
         }
     }
 
-    /// The fewest pods there ought to be.
+    /// The fewest pods there ought to be: 0 also where they come with the first job.
     pub fn least(&self) -> i32 {
         match self {
             Self::Fixed(replicas) => *replicas,
@@ -138,10 +173,12 @@ pub struct Scaling {
     pub max: i32,
     /// In percent of the request.
     pub cpu_utilization: i32,
+    /// Jobs for each pod; none: the queue does not count.
+    pub queue_depth: Option<i32>,
     pub behavior: Behavior,
 }
 
-/// How eagerly the worker's pods come and go.
+/// How eagerly pods come and go.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Behavior {
     Api,
@@ -158,6 +195,14 @@ pub enum Invalid {
         "the operator has no image for redis.version {version}: choose one of {known}, or give redis.image"
     )]
     UnknownVersion { version: String, known: String },
+    #[error(
+        "redis.durability Fsync needs Redis 7.2 or later (WAITAOF), this one is {version}: set redis.version, or durability to Async or Replicated"
+    )]
+    FsyncTooNew { version: String },
+    #[error(
+        "Redis {version} does not read the files of {running}, which runs: choose {running} or later. Where the tag of redis.image is not the version of its Redis, name the image by its digest only"
+    )]
+    Downgrade { version: String, running: String },
     #[error("{field}: {source}")]
     Quantity { field: &'static str, source: InvalidQuantity },
     #[error(transparent)]
@@ -166,6 +211,8 @@ pub enum Invalid {
     Duration { field: &'static str, value: String },
     #[error("worker.schedules, {name}: {source}")]
     Schedule { name: String, source: InvalidCron },
+    #[error("worker.webhooks, {host}: {range:?} is no address range: write one such as 10.1.0.0/16")]
+    Webhook { host: String, range: String },
     #[error("{field} is {value}: it is out of range")]
     Range { field: &'static str, value: i64 },
 }
@@ -182,8 +229,10 @@ pub fn validate(
     Ok(ValidTenant {
         name,
         uid: tenant.metadata.uid.clone().unwrap_or_default(),
+        rotation_request: tenant.annotations().get(REQUEST_ANNOTATION).cloned(),
+        password_overlap: settings.password_overlap,
         suspended: spec.suspend,
-        redis: redis(spec, settings, provisioned_version)?,
+        redis: redis::valid(spec, settings, provisioned_version)?,
         limits: Limits {
             max_key_bytes: in_range("limits.maxKeyBytes", spec.limits.max_key_bytes.into())?,
             max_value_bytes: in_range("limits.maxValueBytes", spec.limits.max_value_bytes)?,
@@ -202,11 +251,24 @@ pub fn validate(
         cache: (spec.cache.enabled)
             .then(|| Ok::<_, Invalid>(Cache { max_bytes: in_range("cache.maxBytes", spec.cache.max_bytes)? }))
             .transpose()?,
+        audit: (spec.audit.enabled).then(|| audit(&spec.audit)).transpose()?,
         encryption: (spec.encryption.enabled)
             .then(|| in_range("encryption.keyVersion", spec.encryption.key_version.into()))
             .transpose()?,
         worker: worker(spec, settings)?,
+        readers: spec.autoscaling.readers.as_ref().map(|readers| Scaling {
+            min: readers.min_replicas,
+            max: readers.max_replicas,
+            cpu_utilization: readers.cpu_utilization,
+            queue_depth: None,
+            behavior: behavior(readers.profile, readers.behavior.as_ref()),
+        }),
         network: spec.network.clone(),
+        idle_after: (spec.hibernation.as_ref())
+            .map(|hibernation| duration("hibernation.idleAfter", &hibernation.idle_after))
+            .transpose()?,
+        sleep: None,
+        redis_rests: false,
     })
 }
 
@@ -215,70 +277,9 @@ pub fn deletion_policy(tenant: &Tenant) -> DeletionPolicy {
     tenant.spec.deletion_policy
 }
 
-fn redis(
-    spec: &TenantSpec,
-    settings: &Settings,
-    provisioned_version: Option<&str>,
-) -> Result<ValidRedis, Invalid> {
-    let redis = &spec.redis;
-    for (name, value) in &redis.config {
-        check_setting(name, value)?;
-    }
-    let (image, version) = redis_image(spec, settings, provisioned_version)?;
-    let defaults = Defaults { cpu: "50m", memory: "256Mi" };
-    let resources =
-        resources(&redis.resources, &defaults, ["redis.resources.cpu", "redis.resources.memory"])?;
-    let memory = bytes(&resources.memory_limit)
-        .map_err(|source| Invalid::Quantity { field: "redis.resources.limits.memory", source })?;
-    let storage = if redis.storage.ephemeral {
-        Storage::Ephemeral
-    } else {
-        let size = redis.storage.size.clone().unwrap_or_else(|| Quantity(DEFAULT_STORAGE.into()));
-        Storage::Volume {
-            size: amount("redis.storage.size", &size)?,
-            class: redis.storage.storage_class_name.clone(),
-        }
-    };
-    let append_only = match storage {
-        Storage::Ephemeral => AppendOnly::Never,
-        Storage::Volume { .. } => redis.persistence.append_only.unwrap_or_default(),
-    };
-    Ok(ValidRedis {
-        topology: redis.topology,
-        image,
-        version,
-        resources,
-        // The rest is for the copies that a rewrite of the append-only file makes, client buffers and fragmentation.
-        max_memory: memory / 100 * 70,
-        storage,
-        append_only,
-        eviction: redis.eviction_policy,
-        config: redis.config.clone(),
-    })
-}
-
-fn redis_image(
-    spec: &TenantSpec,
-    settings: &Settings,
-    provisioned_version: Option<&str>,
-) -> Result<(String, String), Invalid> {
-    if let Some(image) = &spec.redis.image {
-        let (name, digest) = image.split_once('@').map_or((image.as_str(), None), |(n, d)| (n, Some(d)));
-        let tag = name.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag);
-        let version = tag.or(digest).unwrap_or("latest");
-        return Ok((image.clone(), names::label_value(version)));
-    }
-    let images = &settings.redis_images.0;
-    let version = match (&spec.redis.version, provisioned_version) {
-        (Some(version), _) => version.as_str(),
-        (None, Some(version)) if images.contains_key(version) => version,
-        (None, _) => settings.default_redis_version.as_str(),
-    };
-    let image = images.get(version).ok_or_else(|| Invalid::UnknownVersion {
-        version: version.to_owned(),
-        known: images.keys().cloned().collect::<Vec<_>>().join(", "),
-    })?;
-    Ok((image.clone(), version.to_owned()))
+fn audit(spec: &AuditSpec) -> Result<ValidAudit, Invalid> {
+    let max_entries = in_range("audit.maxEntries", spec.max_entries)?;
+    Ok(ValidAudit { max_entries, loki_url: spec.loki_url.clone() })
 }
 
 fn worker(spec: &TenantSpec, settings: &Settings) -> Result<ValidWorker, Invalid> {
@@ -295,11 +296,8 @@ fn worker(spec: &TenantSpec, settings: &Settings) -> Result<ValidWorker, Invalid
             min,
             max,
             cpu_utilization: scaling.cpu_utilization,
-            behavior: match (scaling.profile, &scaling.behavior) {
-                (Profile::Custom, Some(behavior)) => Behavior::Custom(behavior.clone()),
-                (Profile::Cache, _) => Behavior::Cache,
-                (Profile::Api | Profile::Custom, _) => Behavior::Api,
-            },
+            queue_depth: settings.queue_metric.then_some(scaling.queue_depth),
+            behavior: behavior(scaling.profile, scaling.behavior.as_ref()),
         }))
     };
     let defaults = Defaults { cpu: "50m", memory: "128Mi" };
@@ -316,7 +314,16 @@ fn worker(spec: &TenantSpec, settings: &Settings) -> Result<ValidWorker, Invalid
             ["worker.resources.cpu", "worker.resources.memory"],
         )?,
         schedules: worker.schedules.iter().map(schedule).collect::<Result<_, _>>()?,
+        webhooks: Webhooks(worker.webhooks.iter().map(webhook).collect::<Result<_, _>>()?),
     })
+}
+
+fn behavior(profile: Profile, own: Option<&HorizontalPodAutoscalerBehavior>) -> Behavior {
+    match (profile, own) {
+        (Profile::Custom, Some(behavior)) => Behavior::Custom(behavior.clone()),
+        (Profile::Cache, _) => Behavior::Cache,
+        (Profile::Api | Profile::Custom, _) => Behavior::Api,
+    }
 }
 
 fn schedule(spec: &ScheduleSpec) -> Result<Schedule, Invalid> {
@@ -326,6 +333,27 @@ fn schedule(spec: &ScheduleSpec) -> Result<Schedule, Invalid> {
         cron,
         kind: spec.kind.clone(),
         payload: spec.payload.clone().unwrap_or_default(),
+    })
+}
+
+fn webhook(spec: &WebhookSpec) -> Result<WebhookTarget, Invalid> {
+    let ports = match (spec.ports.as_slice(), spec.allow_http) {
+        ([], false) => &[443],
+        ([], true) => &[80, 443][..],
+        (ports, _) => ports,
+    };
+    let ports = ports.iter().map(|port| in_range("worker.webhooks.ports", i64::from(*port)));
+    let address = |range: &String| {
+        let network: Result<IpNet, _> = range.parse();
+        network
+            .map(|network| network.trunc())
+            .map_err(|_| Invalid::Webhook { host: spec.host.clone(), range: range.clone() })
+    };
+    Ok(WebhookTarget {
+        host: spec.host.clone(),
+        ports: ports.collect::<Result<_, _>>()?,
+        allow_http: spec.allow_http,
+        addresses: spec.addresses.iter().map(address).collect::<Result<_, _>>()?,
     })
 }
 

@@ -12,3 +12,6 @@ mod operator;
 mod provisioning;
 mod proxy;
 mod rules;
+mod shards;
+mod sleep;
+mod tls;

@@ -62,6 +62,12 @@ async fn a_pass_that_changes_nothing_asks_for_nothing() {
     cluster.wait_for(name, "RouteReady", "True").await;
     if has_nodes(&cluster).await {
         cluster.wait_for(name, "Ready", "True").await;
+        eventually("what it uses is told, once", async || {
+            let tenant = cluster.tenants().get(name).await.map_err(|error| error.to_string())?;
+            let usage = tenant.status.unwrap_or_default().usage;
+            if usage.is_some_and(|usage| usage.memory_bytes > 0) { Ok(()) } else { Err(operator.log()) }
+        })
+        .await;
     }
     // Until it has come to rest.
     eventually("the operator asks for nothing more", async || {

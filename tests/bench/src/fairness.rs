@@ -2,21 +2,19 @@
 
 use std::{
     path::PathBuf,
-    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use keystead_route::Algorithm;
 use serde_json::{Value, json};
 use ureq::Agent;
 
 use crate::{
+    figures::Figures,
     load::Load,
-    processes::Process,
-    report::median,
     services::{Service, register, route, start_gateway, start_redis_at},
 };
 
@@ -126,42 +124,35 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         folder: folder.path(),
         redis: other_redis.pid(),
     };
-    let mut results: Vec<(&str, Vec<f64>)> = Vec::new();
-    let mut note = |name: &'static str, value: f64| {
-        eprintln!("{name}: {value:.3}");
-        match results.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, values)) => values.push(value),
-            None => results.push((name, vec![value])),
-        }
-    };
+    let mut figures = Figures::default();
     for _ in 0..arguments.repetitions {
         let port = redis.port;
         drop(redis);
         let (status, took) = unlucky.read()?;
         ensure!(status == 503, "a dead Redis was answered {status}");
-        note("dead_ms_to_503", took.as_secs_f64() * 1e3);
+        figures.note("dead_ms_to_503", took.as_secs_f64() * 1e3);
         redis = start_redis_at(folder.path(), port)?;
         let back = Instant::now();
         // The key is gone with the process: 404 comes from Redis too.
         while unlucky.read()?.0 == 503 {
             ensure!(back.elapsed() < Duration::from_secs(10), "the gateway does not find Redis again");
         }
-        note("back_ms_to_first_answer", back.elapsed().as_secs_f64() * 1e3);
+        figures.note("back_ms_to_first_answer", back.elapsed().as_secs_f64() * 1e3);
 
         let alone = load.wrk(&lucky.service, "alone", 0)?.per_second;
-        signal(&redis, "-STOP")?;
+        redis.signal("-STOP")?;
         let (status, took) = unlucky.read()?;
         ensure!(status == 504, "a stopped Redis was answered {status}");
-        note("stopped_ms_over_the_deadline", took.as_secs_f64() * 1e3 - 500.0);
+        figures.note("stopped_ms_over_the_deadline", took.as_secs_f64() * 1e3 - 500.0);
         let beside = beside(&unlucky, || Ok(load.wrk(&lucky.service, "beside", 0)?.per_second));
-        signal(&redis, "-CONT")?;
-        note("rate_kept_beside_a_stopped_redis", beside? / alone);
+        redis.signal("-CONT")?;
+        figures.note("rate_kept_beside_a_stopped_redis", beside? / alone);
         while unlucky.read()?.0 >= 500 {
             thread::sleep(Duration::from_millis(20));
         }
 
         let alone = lucky.quiet_p99(Duration::from_secs(3))?;
-        note("quiet_p99_ms_alone", alone);
+        figures.note("quiet_p99_ms_alone", alone);
         for (name, noisy) in [
             ("quiet_p99_beside_a_flood_with_a_rate", &flooding),
             ("quiet_p99_beside_a_flood_without_one", &unbounded),
@@ -175,7 +166,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 let _ = flood.join();
                 p99
             })?;
-            note(name, flooded / alone);
+            figures.note(name, flooded / alone);
         }
 
         let single = rate(|number| {
@@ -188,23 +179,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             lucky.request("POST", "/api/v1/kv/batch", Some(&json!({"items": items})))?;
             Ok(100)
         })?;
-        note("batch_of_100_keys_per_second_over_single", batched / single);
+        figures.note("batch_of_100_keys_per_second_over_single", batched / single);
     }
-    lists(&unbounded, arguments, &mut note)?;
-
-    println!("\nMedians of {} repetitions", arguments.repetitions);
-    let mut document = serde_json::Map::new();
-    for (name, values) in results {
-        let value = median(values.into_iter());
-        println!("{name:<44} {value:>10.3}");
-        document.insert(name.to_owned(), json!((value * 1000.0).round() / 1000.0));
-    }
-    std::fs::create_dir_all(&arguments.out)?;
-    let path = arguments.out.join("fairness.json");
-    std::fs::write(&path, serde_json::to_string_pretty(&document)? + "\n")
-        .with_context(|| format!("writing {}", path.display()))?;
-    println!("written to {}", path.display());
-    Ok(())
+    lists(&unbounded, arguments, &mut figures)?;
+    figures.write(&arguments.out, "fairness.json", arguments.repetitions)
 }
 
 /// Does something while clients of a tenant go on asking.
@@ -238,7 +216,7 @@ fn rate(mut once: impl FnMut(u64) -> Result<u32>) -> Result<f64> {
 }
 
 /// 1,000 keys of a long list by cursor, at its start and near its end.
-fn lists(tenant: &Tenant, arguments: &Arguments, note: &mut impl FnMut(&'static str, f64)) -> Result<()> {
+fn lists(tenant: &Tenant, arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     let name = |number: u64| format!("list-{number:07}");
     eprintln!("filling {} keys", arguments.keys);
     for from in (0..arguments.keys).step_by(1000) {
@@ -259,14 +237,8 @@ fn lists(tenant: &Tenant, arguments: &Arguments, note: &mut impl FnMut(&'static 
             let took = started.elapsed().as_secs_f64() * 1e3;
             let items = serde_json::from_str::<Value>(&body)?["items"].as_array().map_or(0, Vec::len);
             ensure!(status == 200 && items == 1000, "{status}: {items} keys");
-            note(at, took);
+            figures.note(at, took);
         }
     }
-    Ok(())
-}
-
-fn signal(process: &Process, signal: &str) -> Result<()> {
-    let done = Command::new("kill").args([signal, &process.pid().to_string()]).status()?;
-    ensure!(done.success(), "kill {signal} failed");
     Ok(())
 }

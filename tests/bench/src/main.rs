@@ -4,13 +4,18 @@
 //! webdis and `FastAPI`, all on loopback, and lets wrk and redis-benchmark ask each in turn. It prints one table and writes
 //! `gateway.json`. Absolute figures belong to the machine and the minute; nothing here is a test.
 
+mod audit;
+mod bulk;
 mod fairness;
+mod figures;
 mod floor;
 mod load;
 mod processes;
+mod queue;
 mod ready;
 mod report;
 mod services;
+mod sleep;
 
 use std::path::PathBuf;
 
@@ -35,8 +40,16 @@ enum Command {
     Gateway(GatewayArguments),
     /// What one tenant's dead, stopped or flooded Redis costs it and another; batches; long lists.
     Fairness(fairness::Arguments),
+    /// Queueing and running empty jobs beside redis-benchmark and Huey, also with many that wait.
+    Queue(queue::Arguments),
+    /// Export and import of many entries by the worker, and its memory.
+    Bulk(bulk::Arguments),
+    /// What the audit log costs the gateway's reads and writes.
+    Audit(audit::Arguments),
     /// Apply to Ready of a Tenant beside a bare Redis StatefulSet, on the cluster of KUBECONFIG.
     Ready(ready::Arguments),
+    /// A GET of one of many tenants that sleep beside the start of a bare Redis pod, on the cluster of KUBECONFIG.
+    Sleep(sleep::Arguments),
     /// The bare axum server: answers each request with the bytes of a file. Used by `gateway`.
     #[command(hide = true)]
     Floor(floor::Arguments),
@@ -74,7 +87,11 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Gateway(arguments) => gateway(&arguments),
         Command::Fairness(arguments) => fairness::run(&arguments),
+        Command::Queue(arguments) => queue::run(&arguments),
+        Command::Bulk(arguments) => bulk::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Ready(arguments) => ready::run(&arguments),
+        Command::Sleep(arguments) => sleep::run(&arguments),
         Command::Floor(arguments) => floor::run(&arguments),
     }
 }

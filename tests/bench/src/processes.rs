@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// A process of ours and the loopback port that it serves.
 #[derive(Debug)]
@@ -58,6 +58,36 @@ impl Process {
         let children = std::fs::read_to_string(children).unwrap_or_default();
         let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
         [self.pid()].into_iter().chain(children).collect()
+    }
+
+    /// Asks it to end and waits for that; what it has started in a group of its own ends as well.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.signal("-TERM")?;
+        let started = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if started.elapsed() > Duration::from_secs(30) {
+                bail!("{} does not end", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let group = format!("-{}", self.pid());
+        // There is none where it was not made the first of one.
+        Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status()?;
+        Ok(())
+    }
+
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
+        let done = Command::new("kill").args([signal, &self.pid().to_string()]).status()?;
+        ensure!(done.success(), "kill {signal} failed");
+        Ok(())
+    }
+
+    /// The peak of its memory so far, in MiB (proc(5): `VmHWM`).
+    pub(crate) fn peak_mebibytes(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kibibytes: f64 = line.split_whitespace().next().context("no number behind VmHWM")?.parse()?;
+        Ok(kibibytes / 1024.0)
     }
 }
 

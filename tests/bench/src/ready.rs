@@ -81,7 +81,7 @@ fn time_bare(image: &str, ephemeral: bool) -> Result<f64> {
     Ok(seconds)
 }
 
-fn bare(image: &str, ephemeral: bool) -> Value {
+pub(crate) fn bare(image: &str, ephemeral: bool) -> Value {
     let labels = json!({"app": "bare"});
     let append_only = if ephemeral { "no" } else { "yes" };
     let mut pod = json!({"containers": [{
@@ -107,12 +107,12 @@ fn bare(image: &str, ephemeral: bool) -> Value {
     ]})
 }
 
-fn apply(manifest: &Value) -> Result<()> {
+pub(crate) fn apply(manifest: &Value) -> Result<()> {
     kubectl(&["apply", "-f", "-"], Some(&manifest.to_string()))
 }
 
 /// Waits until the namespace is gone: the next round must not find it.
-fn gone(namespace: &str) -> Result<()> {
+pub(crate) fn gone(namespace: &str) -> Result<()> {
     let started = Instant::now();
     while kubectl(&["get", "namespace", namespace], None).is_ok() {
         ensure!(started.elapsed() < Duration::from_mins(2), "the namespace {namespace} does not go");
@@ -122,11 +122,16 @@ fn gone(namespace: &str) -> Result<()> {
 }
 
 fn kubectl(arguments: &[&str], input: Option<&str>) -> Result<()> {
+    shown(arguments, input).map(drop)
+}
+
+/// What kubectl prints.
+pub(crate) fn shown(arguments: &[&str], input: Option<&str>) -> Result<String> {
     let program = std::env::var("KEYSTEAD_KUBECTL").unwrap_or_else(|_| "kubectl".into());
     let mut child = Command::new(&program)
         .args(arguments)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("starting {program}"))?;
@@ -137,5 +142,5 @@ fn kubectl(arguments: &[&str], input: Option<&str>) -> Result<()> {
     if !output.status.success() {
         bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use keystead_route::{Algorithm, Auth, Cache, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey};
+use keystead_route::{
+    Algorithm, Auth, Cache, Durability, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey, Webhooks,
+};
 use serde_json::{Value, json};
 
 use crate::processes::{Process, free_port};
@@ -233,6 +235,8 @@ pub(crate) fn route(tenant: &str, redis_port: u16, algorithm: Algorithm) -> Resu
             endpoint: Endpoint::Standalone { address: format!("127.0.0.1:{redis_port}") },
             username: None,
             password: None,
+            durability: Durability::Async,
+            tls: None,
         },
         limits: Limits { default_ttl_seconds: 0, ..Limits::default() },
         auth: Auth {
@@ -245,7 +249,11 @@ pub(crate) fn route(tenant: &str, redis_port: u16, algorithm: Algorithm) -> Resu
             issuers: Vec::new(),
         },
         cache: None,
+        audit: None,
         encryption: None,
+        own_worker: false,
+        webhooks: Webhooks::default(),
+        hibernation: None,
     })
 }
 
@@ -282,7 +290,8 @@ pub(crate) fn register(port: u16, tenant: &str) -> Result<String> {
     Ok(body["access_token"].as_str().context("the answer has no access_token")?.to_owned())
 }
 
-fn fill(gateway: &Process, token: &str, keys: u32, value: &str) -> Result<()> {
+/// Writes keys 1 to `keys` over the gateway.
+pub(crate) fn fill(gateway: &Process, token: &str, keys: u32, value: &str) -> Result<()> {
     let agent = ureq::agent();
     for key in 1..=keys {
         agent

@@ -57,6 +57,13 @@ fn an_autoscaler_that_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn external_metrics_have_one_server() {
+    let both = "operator.externalMetrics.enabled=true,operator.externalMetrics.servedByAdapter=true";
+    refused(&["--set", both], "one of them serves keystead_queue_depth");
+    refused(&["--set", "operator.usageIntervalSeconds=1"], "minimum: got 1, want 5");
+}
+
+#[test]
 fn a_certificate_without_a_host_is_refused() {
     refused(&["--set", "gateway.ingress.tlsSecretName=x"], "without gateway.ingress.host");
 }

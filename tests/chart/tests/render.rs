@@ -86,7 +86,10 @@ fn permissions_are_named_one_by_one_and_the_gateways_are_secrets_of_its_namespac
     let rules = &find(&objects, "Role", "keystead-gateway")["rules"];
     assert_eq!(
         *rules,
-        json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}])
+        json!([
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
+        ])
     );
     let binds_gateway = |it: &&Value| it["subjects"].to_string().contains("keystead-gateway");
     let bindings: Vec<&Value> = objects.iter().filter(binds_gateway).collect();
@@ -95,7 +98,14 @@ fn permissions_are_named_one_by_one_and_the_gateways_are_secrets_of_its_namespac
     assert_eq!(bindings[0]["subjects"][0]["namespace"], "keystead-system");
 
     let operator = find(&objects, "ClusterRole", "keystead-operator")["rules"].to_string();
-    for never in ["pods", "nodes", "roles", "customresourcedefinitions", "impersonate", "escalate", "bind"] {
+    let pods = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "delete"]});
+    assert_eq!(operator.matches("\"pods\"").count(), 1, "{operator}");
+    assert!(operator.contains(&pods.to_string()), "{operator}");
+    let jobs = json!({
+        "apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "watch", "create", "patch", "delete"],
+    });
+    assert!(operator.contains(&jobs.to_string()), "{operator}");
+    for never in ["nodes", "roles", "customresourcedefinitions", "impersonate", "escalate", "bind"] {
         assert!(!operator.contains(&format!("\"{never}\"")), "{never}: {operator}");
     }
 }
@@ -122,7 +132,10 @@ fn only_with_sign_up_the_gateway_may_make_tenants_and_has_a_template() {
     assert_eq!(binding["subjects"][0]["namespace"], "keystead-system");
     assert_eq!(
         find(&objects, "Role", "keystead-gateway")["rules"],
-        json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch", "create", "delete"]}])
+        json!([
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch", "create", "delete"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
+        ])
     );
     let template = &find(&objects, "ConfigMap", "keystead-gateway-sign-up")["data"]["template.json"];
     let template: Value = serde_json::from_str(template.as_str().unwrap()).unwrap();
@@ -179,6 +192,43 @@ fn nothing_fights_the_autoscaler_and_it_is_quick_up_and_slow_down() {
         render(&["--set", "gateway.autoscaling.enabled=false", "--set", "gateway.replicas=5"]).unwrap();
     assert_eq!(find(&fixed, "Deployment", "keystead-gateway")["spec"]["replicas"], 5);
     assert!(fixed.iter().all(|object| object["kind"] != "HorizontalPodAutoscaler"));
+}
+
+#[test]
+fn external_metrics_are_served_only_where_asked_for_and_only_the_one_that_leads_is_found() {
+    let served = |options: &[&str]| {
+        let objects = render(options).unwrap();
+        let env = find(&objects, "Deployment", "keystead-operator")["spec"]["template"]["spec"]["containers"]
+            [0]["env"]
+            .to_string();
+        let has = |kind: &str| objects.iter().any(|it| it["kind"] == kind);
+        (has("APIService"), env.contains("EXTERNAL_METRICS_LISTEN"), env.contains("QUEUE_METRIC"))
+    };
+    assert_eq!(served(&[]), (false, false, false));
+    let adapter = served(&["--set", "operator.externalMetrics.servedByAdapter=true"]);
+    assert_eq!(adapter, (false, false, true));
+    let enabled = ["--set", "operator.externalMetrics.enabled=true"];
+    assert_eq!(served(&enabled), (true, true, false));
+
+    let objects = render(&enabled).unwrap();
+    let name = "keystead-operator-external-metrics";
+    let api = &find(&objects, "APIService", "v1beta1.external.metrics.k8s.io")["spec"];
+    assert_eq!(api["service"], json!({"name": name, "namespace": "keystead-system", "port": 443}));
+    assert!(api.get("caBundle").is_none() && api.get("insecureSkipTLSVerify").is_none(), "{api}");
+    assert_eq!(find(&objects, "Service", name)["spec"]["selector"]["keystead.io/leader"], "true");
+    let rules = |kind: &str| find(&objects, kind, name)["rules"].clone();
+    assert_eq!(
+        rules("ClusterRole"),
+        json!([{
+            "apiGroups": ["apiregistration.k8s.io"], "resources": ["apiservices"],
+            "resourceNames": ["v1beta1.external.metrics.k8s.io"], "verbs": ["get", "patch"],
+        }])
+    );
+    assert_eq!(rules("Role"), json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]));
+    let reader = objects.iter().find(|it| it["metadata"]["namespace"] == "kube-system").unwrap();
+    assert_eq!(reader["roleRef"]["name"], "extension-apiserver-authentication-reader");
+    let ingress = &find(&objects, "NetworkPolicy", "keystead-operator")["spec"]["ingress"];
+    assert_eq!(*ingress, json!([{"ports": [{"port": 8443, "protocol": "TCP"}]}]));
 }
 
 #[test]
@@ -269,11 +319,14 @@ fn leaves(schema: &Value, path: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_gateways_pods_are_those_that_tenants_let_in() {
+fn gateway_and_operator_are_those_that_tenants_let_in() {
     let renamed = render(&["--set", "fullnameOverride=door,nameOverride=x"]).unwrap();
-    let labels = &find(&renamed, "Deployment", "door-gateway")["spec"]["template"]["metadata"]["labels"];
-    assert_eq!(labels["app.kubernetes.io/name"], "keystead");
-    assert_eq!(labels["app.kubernetes.io/component"], "gateway");
+    for component in ["gateway", "operator"] {
+        let deployment = find(&renamed, "Deployment", &format!("door-{component}"));
+        let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(labels["app.kubernetes.io/name"], "keystead");
+        assert_eq!(labels["app.kubernetes.io/component"], component);
+    }
 }
 
 #[test]

@@ -136,6 +136,34 @@ impl Cluster {
         command
     }
 
+    /// The process with which a container begins, as the node numbers it; `id` as in a pod's status.
+    pub fn container_pid(&self, id: &str) -> Result<u32> {
+        let id = id.strip_prefix("containerd://").unwrap_or(id);
+        let tasks = run(start::ctr(self).args(["tasks", "ls"]))?;
+        let task = tasks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let pid =
+            task.filter(|words| words.first() == Some(&id)).find_map(|words| words.get(1)?.parse().ok());
+        pid.with_context(|| format!("containerd runs no container {id}"))
+    }
+
+    /// Gives an image that the cluster has another name.
+    pub fn tag_image(&self, image: &str, name: &str) -> Result<()> {
+        run(start::ctr(self).args(["images", "tag", "--force", image, name])).map(drop)
+    }
+
+    /// Kills the kubelet and starts another; pods go on meanwhile.
+    pub fn restart_kubelet(&self) -> Result<()> {
+        let Some(pid) = processes::pid(&self.state, "kubelet") else { bail!("no kubelet runs") };
+        processes::signal(pid, "KILL");
+        wait_for("the kubelet is gone", Duration::from_secs(10), || {
+            if processes::pid(&self.state, "kubelet") == Some(pid) {
+                bail!("process {pid}");
+            }
+            Ok(())
+        })?;
+        start::kubelet(self)
+    }
+
     /// A busy cluster may be slow to answer: it is asked for a while before it is given up.
     fn is_running(&self) -> bool {
         let lives = |name| processes::pid(&self.state, name).is_some();

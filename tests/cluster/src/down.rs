@@ -30,7 +30,9 @@ const COMPONENTS: &[&str] = &[
     "apiserver",
     "etcd",
 ];
-const TABLES: &[(&str, &str)] = &[("ip", "kube-proxy"), ("ip6", "kube-proxy"), ("inet", "keystead_netpol")];
+/// The last is that of a partition whose test was killed.
+const TABLES: &[(&str, &str)] =
+    &[("ip", "kube-proxy"), ("ip6", "kube-proxy"), ("inet", "keystead_netpol"), ("inet", "keystead_chaos")];
 
 pub(crate) fn down(state: &Path, tools: &Tools) -> Result<()> {
     if leftovers_of(state).is_empty() && !state.exists() {

@@ -21,6 +21,8 @@ use crate::{
 pub const BASE: &str = "docker.io/library/debian:bookworm-slim";
 /// Redis 7.0, Debian's.
 pub const REDIS: &str = "docker.io/library/redis:7.0";
+/// Redis 8.0, Debian's of the release after.
+pub const REDIS_8: &str = "docker.io/library/redis:8.0";
 pub(crate) const PAUSE: &str = "docker.io/keystead/pause:1";
 
 /// An image as an archive in the cache.
@@ -33,18 +35,18 @@ pub struct Image {
 
 /// The images that a cluster begins with.
 pub(crate) fn base_images() -> Result<Vec<Image>> {
-    let base = base_archive()?;
+    let base = debian("bookworm")?;
+    let next = debian("trixie")?;
     let debian = "FROM scratch\nADD base.tar /\nCMD [\"bash\"]\n";
-    let redis = format!(
-        "FROM {BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends redis-server redis-sentinel redis-tools \
-         && rm -rf /var/lib/apt/lists/*\nUSER 999\nWORKDIR /data\nCMD [\"redis-server\"]\n"
-    );
+    let redis = "RUN apt-get update && apt-get install -y --no-install-recommends redis-server redis-sentinel redis-tools \
+         && rm -rf /var/lib/apt/lists/*\nUSER 999\nWORKDIR /data\nCMD [\"redis-server\"]\n";
     // It only waits; whoever is asked to end, ends.
     let pause = "FROM scratch\nADD pause /pause\nENTRYPOINT [\"/pause\"]\n";
     Ok(vec![
         from_text(PAUSE, pause, &[("pause", pause_binary()?)])?,
         from_text(BASE, debian, &[("base.tar", base)])?,
-        from_text(REDIS, &redis, &[])?,
+        from_text(REDIS, &format!("FROM {BASE}\n{redis}"), &[])?,
+        from_text(REDIS_8, &format!("FROM scratch\nADD base.tar /\n{redis}"), &[("base.tar", next)])?,
     ])
 }
 
@@ -136,24 +138,23 @@ fn buildah() -> Command {
     command
 }
 
-/// Debian as debootstrap makes it, from the mirror that this machine uses.
-fn base_archive() -> Result<PathBuf> {
+/// A release of Debian as debootstrap makes it, from the mirror that this machine uses.
+fn debian(release: &str) -> Result<PathBuf> {
     let images = paths::cache().join("images");
-    let archive = images.join("debian-bookworm.tar");
+    let archive = images.join(format!("debian-{release}.tar"));
     if archive.exists() {
         return Ok(archive);
     }
     fs::create_dir_all(&images)?;
-    step("debootstrap of Debian bookworm", || {
+    step(&format!("debootstrap of Debian {release}"), || {
         let root = images.join("rootfs");
         if root.exists() {
             fs::remove_dir_all(&root)?;
         }
-        let mirror = mirror();
         run(Command::new("debootstrap")
-            .args(["--variant=minbase", "--include=ca-certificates", "bookworm"])
+            .args(["--variant=minbase", "--include=ca-certificates", release])
             .arg(&root)
-            .arg(mirror))?;
+            .arg(mirror()))?;
         run(Command::new("sh")
             .arg("-c")
             .arg("rm -rf \"$1\"/var/cache/apt/archives/*.deb \"$1\"/var/lib/apt/lists/*")

@@ -17,7 +17,9 @@ pub fn state() -> PathBuf {
     env::var_os("KEYSTEAD_CLUSTER_DIR").map_or_else(|| "/var/lib/keystead-cluster".into(), PathBuf::from)
 }
 
-/// The Go modules of the tools.
-pub(crate) fn tool_sources() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools")
+/// The Go module of a tool: those of other projects under `tools/`, our own in a folder of `tests/`.
+pub(crate) fn tool_source(name: &str) -> PathBuf {
+    let cluster = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let others = cluster.join("tools").join(name);
+    if others.exists() { others } else { cluster.join("..").join(name) }
 }

@@ -158,7 +158,7 @@ state = "{state}/containerd"
     Ok(())
 }
 
-pub(crate) fn node(cluster: &Cluster) -> Result<()> {
+pub(crate) fn kubelet(cluster: &Cluster) -> Result<()> {
     let state = &cluster.state;
     let kubelet = format!(
         "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
@@ -170,7 +170,7 @@ pub(crate) fn node(cluster: &Cluster) -> Result<()> {
          tlsCertFile: {state}/pki/node.crt\ntlsPrivateKeyFile: {state}/pki/node.key\n\
          evictionHard: {{nodefs.available: 1%, imagefs.available: 1%, memory.available: 100Mi}}\n\
          imageGCHighThresholdPercent: 100\nmakeIPTablesUtilChains: false\nserializeImagePulls: false\n\
-         nodeStatusUpdateFrequency: 4s\nkubeAPIQPS: 200\nkubeAPIBurst: 400\n",
+         nodeStatusUpdateFrequency: 4s\nsyncFrequency: 10s\nkubeAPIQPS: 200\nkubeAPIBurst: 400\n",
         socket = socket(state),
         state = state.display(),
     );
@@ -185,7 +185,12 @@ pub(crate) fn node(cluster: &Cluster) -> Result<()> {
             "--hostname-override=node",
             &format!("--node-ip={ADDRESS}"),
         ]),
-    )?;
+    )
+}
+
+pub(crate) fn node(cluster: &Cluster) -> Result<()> {
+    let state = &cluster.state;
+    kubelet(cluster)?;
     // A binding of our own: the role's default one is for a service account.
     let binding = [
         "create",

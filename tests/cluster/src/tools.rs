@@ -24,6 +24,8 @@ struct Tool {
     flags: &'static str,
 }
 
+/// Needed by no cluster, and larger than all others together.
+const LOKI: &str = "loki";
 const STRIP: &str = "-s -w";
 
 const TOOLS: &[Tool] = &[
@@ -78,6 +80,13 @@ const TOOLS: &[Tool] = &[
         programs: &[("local-path-provisioner", &[])],
         flags: STRIP,
     },
+    Tool {
+        name: LOKI,
+        packages: &["github.com/grafana/loki/v3/cmd/loki"],
+        programs: &[("loki", &[])],
+        flags: STRIP,
+    },
+    Tool { name: "linearizability", packages: &["."], programs: &[("linearizability", &[])], flags: STRIP },
 ];
 
 /// A folder that holds every program by its name.
@@ -87,9 +96,10 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Builds what the cache does not have: some twelve minutes on two cores the first time.
+    /// Builds what a cluster needs and the cache does not have: some twelve minutes on two cores the first time.
     pub fn ensure() -> Result<Self> {
-        Self::only(&TOOLS.iter().map(|tool| tool.name).collect::<Vec<_>>())
+        let names = TOOLS.iter().map(|tool| tool.name).filter(|name| *name != LOKI);
+        Self::only(&names.collect::<Vec<_>>())
     }
 
     /// Builds only these.
@@ -132,14 +142,31 @@ impl Tools {
 
 fn hash(tool: &Tool, go: &str) -> String {
     let mut hash = Sha256::new();
-    let source = paths::tool_sources().join(tool.name);
+    let source = paths::tool_source(tool.name);
     for file in ["go.mod", "go.sum", "main.go"] {
         hash.update(fs::read(source.join(file)).unwrap_or_default());
+        hash.update([0]);
+    }
+    for file in further_sources(&source) {
+        hash.update(fs::read(file).unwrap_or_default());
         hash.update([0]);
     }
     hash.update(go);
     hash.update(tool.flags);
     hex(&hash.finalize()[..8])
+}
+
+/// What is compiled beside `main.go`.
+fn further_sources(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut further: Vec<PathBuf> = files
+        .filter(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with(".go") && !name.ends_with("_test.go") && name != "main.go"
+        })
+        .collect();
+    further.sort();
+    further
 }
 
 /// Builds beside the place and moves there: what is in the cache is whole.
@@ -150,7 +177,7 @@ fn build(tool: &Tool, place: &Path) -> Result<()> {
     fs::create_dir_all(&part)?;
     let mut command = Command::new("go");
     command
-        .current_dir(paths::tool_sources().join(tool.name))
+        .current_dir(paths::tool_source(tool.name))
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly")
         .args(["build", "-trimpath", "-ldflags", tool.flags, "-o"])

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use keystead_crds::Tenant;
+use keystead_crds::{Tenant, TlsSpec};
 use keystead_operator::{
     settings::Settings,
     tenant::{
@@ -24,6 +24,8 @@ use serde_json::Value;
 
 /// Folder of the keys of values, for the worker.
 pub(crate) const ENCRYPTION_KEYS: &str = "encryption-keys";
+/// Folder of what webhooks are signed with, for the worker.
+pub(crate) const WEBHOOK_SECRETS: &str = "webhook-secrets";
 
 /// What one tenant's processes need.
 #[derive(Debug)]
@@ -35,22 +37,30 @@ pub(crate) struct Plan {
     pub(crate) route: Route,
     pub(crate) has_worker: bool,
     pub(crate) concurrency: u32,
+    /// Where the audit log is sent.
+    pub(crate) loki_url: Option<String>,
 }
 
 impl Plan {
-    /// Writes the tenant's folder, keeping the secrets of a former run.
+    /// Writes the tenant's folder, keeping the secrets of a former run. A Replicated tenant has one Redis here, too, and none has TLS.
     pub(crate) fn of(tenant: &Tenant, folder: &Path) -> Result<Self> {
         let settings = settings()?;
-        let valid = validate(tenant, &settings, None)
-            .with_context(|| format!("the Tenant {} cannot be served", name(tenant)))?;
+        let mut tenant = tenant.clone();
+        let redis = &mut tenant.spec.redis;
+        (redis.topology, redis.members, redis.durability) = Default::default();
+        redis.tls = TlsSpec::default();
+        let valid = validate(&tenant, &settings, None)
+            .with_context(|| format!("the Tenant {} cannot be served", name(&tenant)))?;
         crate::private_folder(&folder.join("data"))?;
         let credentials = credentials(&valid, folder)?;
         let objects = build(&Known {
             tenant: &valid,
             settings: &settings,
             credentials: Some(&credentials),
-            redis_ip: Some("127.0.0.1"),
-            claim_templates: None,
+            addresses: &[(names::REDIS.into(), "127.0.0.1".into())],
+            readers_ip: None,
+            redis_sets: &[],
+            tls: None,
         });
         let conf = find(&objects, names::REDIS_CONFIG)?["data"]["redis.conf"].as_str();
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
@@ -63,12 +73,18 @@ impl Plan {
         for key in credentials.encryption.iter().flat_map(|encryption| &encryption.keys) {
             fs::write(keys.join(&key.name), key.secret.expose())?;
         }
+        let secrets = folder.join(WEBHOOK_SECRETS);
+        fs::create_dir_all(&secrets)?;
+        for (name, secret) in &credentials.webhook_secrets {
+            fs::write(secrets.join(name), secret.expose())?;
+        }
 
         let mut route = Route::from_json(&secret(&objects, &secret_name(&valid.name), SECRET_KEY)?)?;
         route.redis.endpoint = Endpoint::Standalone { address: format!("127.0.0.1:{port}") };
         Ok(Self {
             has_worker: valid.worker.replicas.most() > 0,
             concurrency: valid.worker.concurrency,
+            loki_url: valid.audit.and_then(|audit| audit.loki_url),
             folder: folder.to_owned(),
             name: valid.name,
             port,
@@ -136,6 +152,9 @@ fn settings() -> Result<Settings> {
         redis_images: "7.0=local,7.2=local,7.4=local,8.0=local".parse()?,
         default_redis_version: "7.0".into(),
         tracing: None,
+        password_overlap: std::time::Duration::ZERO,
+        usage_interval: std::time::Duration::from_secs(30),
+        queue_metric: false,
     }
     .checked()?)
 }

@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     Arguments,
-    plan::{ENCRYPTION_KEYS, Plan},
+    plan::{ENCRYPTION_KEYS, Plan, WEBHOOK_SECRETS},
 };
 
 /// How long a process may take to be ready, or to end.
@@ -56,6 +56,13 @@ impl Processes {
         if let Some(encryption) = &plan.route.encryption {
             command.arg("--encryption-keys").arg(plan.folder.join(ENCRYPTION_KEYS));
             command.args(encryption.active_key.iter().flat_map(|active| ["--encryption-key", active]));
+        }
+        if !plan.route.webhooks.is_empty() {
+            command.args(["--webhooks", &serde_json::to_string(&plan.route.webhooks)?, "--webhook-secrets"]);
+            command.arg(plan.folder.join(WEBHOOK_SECRETS));
+        }
+        if let Some(url) = &plan.loki_url {
+            command.args(["--loki-url", url]);
         }
         command.args(["--concurrency", &plan.concurrency.to_string(), "--listen", &listen]);
         command.args(["--log-format", "text"]);

@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 use serde_json::{Value, json};
 use ureq::{Agent, http};
 
-use crate::kubectl::get_json;
+use crate::{kubectl::get_json, wait::eventually};
 
 static AGENT: LazyLock<Agent> = LazyLock::new(|| agent(Duration::from_secs(10)));
 
@@ -42,6 +42,11 @@ impl Gateway {
             .expect("no Service of a gateway with a port named http: is the chart installed?");
         let address = spec["clusterIP"].as_str().expect("the Service has an address");
         Self { base: format!("http://{address}:{}", spec["ports"][0]["port"]) }
+    }
+
+    /// `http://address:port`
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// Sends a request; `Err` when no answer came.
@@ -93,6 +98,17 @@ impl Gateway {
         let path = "/api/v1/auth/register";
         self.call_with(&agent(FOR_A_TENANT), "POST", path, None, Some(registration))
             .expect("the gateway answers")
+    }
+
+    /// Queues a job of this kind and waits until the tenant's worker has done it.
+    pub fn job_done(&self, token: &str, kind: &str) -> Answer {
+        let queued = self.post("/api/v1/jobs", Some(token), &json!({ "kind": kind }));
+        assert_eq!(queued.status, 202, "{queued:?}");
+        let path = format!("/api/v1/jobs/{}", queued.body["id"].as_str().expect("an id"));
+        eventually("the job is finished by the tenant's worker", || {
+            let job = self.get(&path, token);
+            if job.body["status"] == "succeeded" { Ok(job) } else { Err(job) }
+        })
     }
 
     pub fn post(&self, path: &str, token: Option<&str>, body: &Value) -> Answer {

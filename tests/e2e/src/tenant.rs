@@ -60,12 +60,29 @@ impl Tenant {
     /// `kubectl wait --for=condition=Ready`; panics with the Tenant's status when it does not come.
     pub fn wait_ready(&self) {
         let resource = format!("tenant/{}", self.name);
-        let waited = kubectl(&["wait", "--for=condition=Ready", &resource, "--timeout=120s"], None);
+        let waited = kubectl(&["wait", "--for=condition=Ready", &resource, "--timeout=240s"], None);
         if !waited.success {
             let status = get_json(&["tenant", &self.name]).map(|tenant| tenant["status"].clone());
             let pods = kubectl(&["get", "pods", "-n", &self.namespace(), "-o", "wide"], None).stdout;
             panic!("{resource} is not Ready: {}\nstatus: {status:#?}\n{pods}", waited.stderr);
         }
+    }
+
+    /// Waits until the status is about the present spec, everything is as it says, and all members of Redis are there.
+    pub fn wait_settled(&self) {
+        within(Duration::from_mins(5), "the tenant is as its spec says", || {
+            let tenant = get_json(&["tenant", &self.name])?;
+            let status = &tenant["status"];
+            let is_current = status["observedGeneration"] == tenant["metadata"]["generation"];
+            let members = status["redis"]["members"].as_array().cloned().unwrap_or_default();
+            let count = |role: &str| members.iter().filter(|it| it["role"] == role).count();
+            let is_whole = count("Primary") + count("Replica") == members.len();
+            if is_current && status["phase"] == "Ready" && is_whole {
+                Ok(())
+            } else {
+                Err(format!("{status:#}"))
+            }
+        });
     }
 
     /// Registers a user through the gateway, as soon as it has the route.
@@ -77,9 +94,22 @@ impl Tenant {
             "password": password,
             "tenant": self.name,
         });
-        let answer = within(Duration::from_secs(20), "a user can register", || {
+        let login = json!({"username": username, "password": password, "tenant": self.name});
+        let mut is_first = true;
+        let answer = within(Duration::from_mins(1), "a user can register", || {
             let answer = gateway.post("/api/v1/auth/register", None, &body);
-            if answer.status == 201 { Ok(answer) } else { Err(answer) }
+            match answer.status {
+                201 => Ok(answer),
+                // An attempt before, whose answer was lost, has made the account.
+                409 if !is_first => {
+                    let answer = gateway.post("/api/v1/auth/login", None, &login);
+                    if answer.status == 200 { Ok(answer) } else { Err(answer) }
+                }
+                _ => {
+                    is_first = false;
+                    Err(answer)
+                }
+            }
         });
         let text = |field: &str| answer.body[field].as_str().expect(field).to_owned();
         User {

@@ -20,7 +20,7 @@ pub fn within<T, E: Debug>(limit: Duration, what: &str, mut probe: impl FnMut() 
     }
 }
 
-/// [`within`] 60 seconds.
+/// [`within`] two minutes.
 pub fn eventually<T, E: Debug>(what: &str, probe: impl FnMut() -> Result<T, E>) -> T {
-    within(Duration::from_mins(1), what, probe)
+    within(Duration::from_mins(2), what, probe)
 }

@@ -31,6 +31,11 @@ fn the_full_example_works() {
 }
 
 #[test]
+fn the_cluster_example_works() {
+    serves("cluster");
+}
+
+#[test]
 fn the_isolated_example_works() {
     serves("isolated");
 }

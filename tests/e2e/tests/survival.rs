@@ -124,7 +124,7 @@ fn the_next_leader_finishes_a_provisioning_and_a_deletion() {
     for name in names {
         kubectl_ok(&["delete", "tenant", name, "--wait=false"]);
     }
-    within(Duration::from_mins(1), "a second leader, not the first", || {
+    within(Duration::from_mins(2), "a second leader, not the first", || {
         let leases = get_json(&["leases", "-n", "keystead-system"])?;
         let holder = leases["items"][0]["spec"]["holderIdentity"].as_str().unwrap_or("").to_owned();
         if holder.is_empty() || holder == first { Err(holder) } else { Ok(()) }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use keystead_e2e::{Gateway, Tenant, apply, eventually, get_json, kubectl, kubectl_ok};
+use keystead_e2e::{Gateway, Tenant, apply, get_json, kubectl, kubectl_ok};
 use serde_json::json;
 
 const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/tenant-minimal.yaml");
@@ -26,13 +26,7 @@ fn the_minimal_example_serves_a_key_and_does_a_job() {
     let read = gateway.get("/t/acme/api/v1/kv/greeting", token);
     assert_eq!((read.status, &read.body["value"]), (200, &value), "{read:?}");
 
-    let queued = gateway.post("/api/v1/jobs", Some(token), &json!({"kind": "kv.export"}));
-    assert_eq!(queued.status, 202, "{queued:?}");
-    let path = format!("/api/v1/jobs/{}", queued.body["id"].as_str().expect("an id"));
-    let done = eventually("the job is finished by the tenant's worker", || {
-        let job = gateway.get(&path, token);
-        if job.body["status"] == "succeeded" { Ok(job) } else { Err(job) }
-    });
+    let done = gateway.job_done(token, "kv.export");
     assert_eq!(done.body["attempts"], 1, "{done:?}");
 
     // Once more: nothing changes, and nothing would.

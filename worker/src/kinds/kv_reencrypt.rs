@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::time::{sleep, sleep_until};
 
 use super::{Context, Failure, Output};
+use crate::attempt::{Attempt, percent};
 
 /// Keys that one step looks at.
 const STEP: u64 = 1000;
@@ -14,7 +15,11 @@ const STEP: u64 = 1000;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Ends with a pass that had nothing to do and began when nobody wrote with the key before any more.
-pub(super) async fn run(wanted: &Reencrypt, context: &Context) -> Result<Output, Failure> {
+pub(super) async fn run(
+    wanted: &Reencrypt,
+    context: &Context,
+    attempt: &Attempt<'_>,
+) -> Result<Output, Failure> {
     let store = &context.store;
     if wanted.target.as_ref().is_some_and(|target| *target != store.target()) {
         // Workers are replaced one after the other: this one is of before, or of after.
@@ -23,7 +28,7 @@ pub(super) async fn run(wanted: &Reencrypt, context: &Context) -> Result<Output,
     let mut rewritten = 0;
     let last = loop {
         let began = Instant::now();
-        let pass = pass(store).await?;
+        let pass = pass(store, attempt).await?;
         rewritten += pass.changed;
         if pass.changed > 0 {
             sleep(PAUSE).await;
@@ -42,10 +47,11 @@ pub(super) async fn run(wanted: &Reencrypt, context: &Context) -> Result<Output,
     }
     store.set_resealed().await?;
     let result = json!({"entries": last.seen, "rewritten": rewritten});
-    Ok(Output { result: result.to_string(), bytes: Vec::new() })
+    Ok(Output { result: result.to_string() })
 }
 
-async fn pass(store: &Store) -> Result<Resealed, Failure> {
+async fn pass(store: &Store, attempt: &Attempt<'_>) -> Result<Resealed, Failure> {
+    let keys = store.count().await?;
     let (mut all, mut after) = (Resealed::default(), String::new());
     loop {
         let part = store.reseal(&after, STEP).await?;
@@ -57,5 +63,8 @@ async fn pass(store: &Store) -> Result<Resealed, Failure> {
             Some(next) => after = next,
             None => return Ok(all),
         }
+        // A next attempt looks at all of them again: what is done already costs it little.
+        let message = format!("{} of {keys} looked at, {} rewritten", all.seen, all.changed);
+        attempt.report(percent(all.seen, keys), &message, &()).await?;
     }
 }

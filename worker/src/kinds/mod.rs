@@ -1,18 +1,36 @@
 //! What each kind of job does, a file each.
 
+mod audit_flush;
+mod kv_delete;
 mod kv_export;
+mod kv_import;
 mod kv_reencrypt;
 mod ttl_sweep;
+mod usage_snapshot;
+mod webhook;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use keystead_kv::{Corrupt, Error, Store, queue::kinds::Work};
+use keystead_kv::{
+    Connection, Corrupt, Error, Store,
+    audit::AuditLog,
+    queue::{Queue, kinds::Work},
+};
+use keystead_route::Limits;
+
+use crate::{attempt::Attempt, loki::Loki, webhook::Sender};
 
 /// What every job may use.
 #[derive(Debug)]
 pub(crate) struct Context {
+    pub(crate) connection: Connection,
     pub(crate) store: Store,
-    pub(crate) max_result_bytes: usize,
+    pub(crate) queue: Queue,
+    pub(crate) limits: Limits,
+    pub(crate) audit: AuditLog,
+    /// Where the audit log is sent.
+    pub(crate) loki: Option<Loki>,
+    pub(crate) webhooks: Sender,
     /// From when on nobody writes with other encryption keys than this process knows.
     pub(crate) keys_settled: Instant,
 }
@@ -22,8 +40,6 @@ pub(crate) struct Context {
 pub(crate) struct Output {
     /// JSON text, shown with the job.
     pub(crate) result: String,
-    /// Fetched by itself.
-    pub(crate) bytes: Vec<u8>,
 }
 
 /// Why an attempt failed.
@@ -31,6 +47,8 @@ pub(crate) struct Output {
 pub(crate) enum Failure {
     /// Another attempt may work.
     Transient(String),
+    /// Another attempt may work, but not before this time has passed.
+    Later(String, Duration),
     /// None will.
     Permanent(String),
 }
@@ -46,10 +64,15 @@ impl From<Error> for Failure {
     }
 }
 
-pub(crate) async fn run(work: Work, context: &Context) -> Result<Output, Failure> {
+pub(crate) async fn run(work: Work, context: &Context, attempt: &Attempt<'_>) -> Result<Output, Failure> {
     match work {
+        Work::AuditFlush => audit_flush::run(context).await,
+        Work::UsageSnapshot => usage_snapshot::run(context).await,
         Work::TtlSweep => ttl_sweep::run(&context.store).await,
-        Work::KvReencrypt(wanted) => kv_reencrypt::run(&wanted, context).await,
-        Work::KvExport(export) => kv_export::run(&export, &context.store, context.max_result_bytes).await,
+        Work::KvExport(export) => kv_export::run(&export, &context.store, attempt).await,
+        Work::KvImport(import) => kv_import::run(&import, context, attempt).await,
+        Work::KvDelete(delete) => kv_delete::run(&delete, &context.store, attempt).await,
+        Work::Webhook(webhook) => webhook::run(&webhook, context, attempt).await,
+        Work::KvReencrypt(wanted) => kv_reencrypt::run(&wanted, context, attempt).await,
     }
 }

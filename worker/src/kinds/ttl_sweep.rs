@@ -10,5 +10,5 @@ const BUDGET: u64 = 5_000_000;
 
 pub(super) async fn run(store: &Store) -> Result<Output, Failure> {
     let swept = store.sweep(BUDGET).await?;
-    Ok(Output { result: json!({"swept": swept}).to_string(), bytes: Vec::new() })
+    Ok(Output { result: json!({"swept": swept}).to_string() })
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step ends the test")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
+pub mod counted;
+
 use std::{
     collections::BTreeMap,
     net::TcpListener,
@@ -27,22 +29,19 @@ pub struct Worker {
 
 impl Worker {
     pub fn start(server: &Server, user: Option<&str>, extra: &[&str]) -> Self {
+        Self::start_at(&["--redis-address", &server.address()], user, extra)
+    }
+
+    /// Starts it on whatever these arguments name.
+    pub fn start_at(redis: &[&str], user: Option<&str>, extra: &[&str]) -> Self {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let password = folder.path().join("password");
         std::fs::write(&password, PASSWORD).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keystead-worker"));
         command
-            .args([
-                "--tenant",
-                "acme",
-                "--redis-address",
-                &server.address(),
-                "--log-format",
-                "text",
-                "--log",
-                "warn",
-            ])
+            .args(["--tenant", "acme", "--log-format", "text", "--log", "warn"])
+            .args(redis)
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(extra);
         if let Some(user) = user {
@@ -106,4 +105,15 @@ pub async fn ended(queue: &Queue, id: &str, status: &str) -> Job {
         if job.status == status { Ok(job) } else { Err(format!("{job:?}")) }
     })
     .await
+}
+
+/// All that a job has left.
+pub async fn left(queue: &Queue, id: &str) -> String {
+    let mut bytes = Vec::new();
+    let parts = queue.parts(id).await.unwrap().expect("it has left something");
+    for number in 0..parts.count {
+        bytes.extend(queue.part(id, number).await.unwrap().expect("each part is kept"));
+    }
+    assert_eq!(bytes.len() as u64, parts.bytes);
+    String::from_utf8(bytes).unwrap()
 }

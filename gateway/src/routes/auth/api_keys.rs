@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::check_scopes;
 use crate::{
+    audit::Touched,
     auth::{Caller, Scope},
     problem::{Code, Problem},
     routes::{body, path_parameter, time},
@@ -81,6 +82,7 @@ pub(crate) async fn create(caller: Caller, request: Request) -> Result<Response,
         let detail = format!("a tenant has at most {MAX_API_KEYS} API keys: revoke those that nobody uses");
         Problem::new(Code::TooManyApiKeys, detail)
     })?;
+    caller.touches(|| Touched::target(&key.id));
     let location = format!("/t/{}/api/v1/auth/api-keys/{}", caller.tenant.name(), key.id);
     let mut response = with_text(StatusCode::CREATED, &key, &text);
     if let Ok(location) = location.parse() {

@@ -12,8 +12,10 @@ use super::{Tokens, named_tenant};
 use crate::{
     Gateway,
     auth::path_tenant,
+    finish::Noted,
     problem::{Code, Problem},
     routes::body,
+    sleep::Proof,
 };
 
 #[derive(Deserialize)]
@@ -47,13 +49,21 @@ pub(crate) async fn login(
     let tenant = named_tenant(&gateway, path, login.tenant.as_deref())?;
     let _in_flight = tenant.enter(&parts.extensions)?;
     let address = gateway.addresses.of(&parts);
-    gateway.addresses.check(address)?;
+    let checked = gateway.addresses.check(address);
+    if checked.is_err() {
+        Noted::set_attempt(&parts.extensions, &tenant, None);
+    }
+    checked?;
+    let tenant = gateway.awake(tenant, Proof::Owed).await?;
+    Noted::set_attempt(&parts.extensions, &tenant, None);
     if let Some(wait) = tenant.accounts().begin_login(&login.username).await? {
         let seconds = wait.as_secs() + 1;
         let detail = format!("too many attempts to log in as this user: wait {seconds} s");
         return Err(Problem::new(Code::TooManyAttempts, detail).retry_after(seconds));
     }
     let account = tenant.accounts().find(&login.username).await?;
+    let name = account.as_ref().map(|account| account.username.as_str());
+    Noted::set_attempt(&parts.extensions, &tenant, name);
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let right = gateway.passwords.verify(login.password, hash).await?;
     let Some(account) = account.filter(|account| right && account.is_active) else {

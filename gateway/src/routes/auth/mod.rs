@@ -47,6 +47,7 @@ impl Tokens {
     /// A first pair for an account.
     async fn issue(tenant: &Tenant, account: &Account) -> Result<Self, Problem> {
         let life = refresh_life(tenant);
+        tenant.touch();
         let refresh_token = tenant.accounts().issue_refresh(tenant.name(), &account.username, life).await?;
         let access_token = access_token(tenant, account, refresh_token.expose())?;
         Ok(Self::new(tenant, access_token, refresh_token.expose()))

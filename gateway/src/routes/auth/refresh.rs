@@ -14,8 +14,10 @@ use super::{Tokens, access_token, refresh_life};
 use crate::{
     Gateway,
     auth::{Caller, Principal, path_tenant},
+    finish::Noted,
     problem::{Code, Problem},
     routes::body,
+    sleep::Proof,
 };
 
 #[derive(Deserialize)]
@@ -52,12 +54,16 @@ pub(crate) async fn refresh(
     }
     let tenant = gateway.table.get(name.as_str()).ok_or_else(invalid)?;
     let _in_flight = tenant.enter(&parts.extensions)?;
+    let tenant = gateway.awake(tenant, Proof::Owed).await?;
+    Noted::set_attempt(&parts.extensions, &tenant, None);
     let accounts = tenant.accounts();
     match accounts.rotate_refresh(&name, &token, refresh_life(&tenant)).await? {
         Rotated::Done { username, successor } => {
+            Noted::set_attempt(&parts.extensions, &tenant, Some(&username));
             // What the account may do now counts, not what it could when it logged in.
             let account =
                 accounts.find(&username).await?.filter(|account| account.is_active).ok_or_else(invalid)?;
+            tenant.touch();
             let access_token = access_token(&tenant, &account, successor.expose())?;
             Ok(Tokens::new(&tenant, access_token, successor.expose()).into_response())
         }

@@ -14,9 +14,12 @@ use serde::Deserialize;
 use super::{Tokens, check_scopes, named_tenant, sign_up::sign_up};
 use crate::{
     Gateway,
+    audit::Touched,
     auth::{Caller, Scope, has_credential, path_tenant},
+    finish::Noted,
     problem::{Code, Problem},
     routes::body,
+    sleep::Proof,
     tenants::Tenant,
 };
 
@@ -85,7 +88,8 @@ pub(crate) async fn register(
     };
     // A caller is counted already.
     let _in_flight = if caller.is_none() { Some(tenant.enter(&parts.extensions)?) } else { None };
-    let by_admin = caller.is_some_and(|caller| caller.needs(Scope::Admin).is_ok());
+    Noted::set_attempt(&parts.extensions, &tenant, None);
+    let by_admin = caller.as_ref().is_some_and(|caller| caller.needs(Scope::Admin).is_ok());
     if tenant.route().auth.sign_up != SignUp::Open && !by_admin {
         return Err(Problem::new(
             Code::SignUpClosed,
@@ -94,6 +98,12 @@ pub(crate) async fn register(
     }
     let scopes = scopes(registration.scopes.take(), by_admin)?;
     registration.check_names()?;
+    // A caller has waited for that already.
+    let tenant = gateway.awake(tenant, Proof::Owed).await?;
+    Noted::set_attempt(&parts.extensions, &tenant, Some(&registration.username));
+    if let Some(caller) = &caller {
+        caller.touches(|| Touched::target(&registration.username));
+    }
     let account = registration.into_account(&gateway, scopes).await?;
     let taken = |what| Err(Problem::new(Code::AccountExists, format!("the {what} is taken")));
     match tenant.accounts().create(&account).await? {

@@ -10,15 +10,18 @@ use axum::{
 };
 use bytes::Bytes;
 use jiff::Timestamp;
-use keystead_kv::queue::{MAX_DELAY_SECONDS, MAX_PAYLOAD_BYTES, NewJob, When, kinds::Work};
+use keystead_kv::queue::{MAX_DELAY_SECONDS, NewJob, When};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
+use super::payload_of;
 use crate::{
+    audit::Touched,
     auth::{Caller, Scope},
     idempotency::{Attempt, once},
     problem::{Code, Problem},
     routes::body,
+    tenants::Tenant,
 };
 
 #[derive(Deserialize)]
@@ -61,23 +64,17 @@ pub(crate) async fn create(caller: Caller, request: Request) -> Result<Response,
 
 async fn enqueue(caller: Caller, bytes: Bytes) -> Result<Response, Problem> {
     let fields: Fields = body::parse(&bytes)?;
-    let job = NewJob { trace: keystead_telemetry::traceparent(), ..job(fields)? };
+    let job = NewJob { trace: keystead_telemetry::traceparent(), ..job(&caller.tenant, fields)? };
     let queued = caller.tenant.queue().enqueue(&job).await?;
+    caller.touches(|| Touched::target(&queued.id));
     let location = format!("/t/{}/api/v1/jobs/{}", caller.tenant.name(), queued.id);
     let answer = Json(json!({"id": queued.id, "status": queued.status}));
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], answer).into_response())
 }
 
-fn job(fields: Fields) -> Result<NewJob, Problem> {
+fn job(tenant: &Tenant, fields: Fields) -> Result<NewJob, Problem> {
     let invalid = |detail: String| Problem::new(Code::Invalid, detail);
-    let payload = fields.payload.map_or_else(|| "null".to_owned(), |payload| payload.get().to_owned());
-    if payload.len() > MAX_PAYLOAD_BYTES {
-        return Err(Problem::new(
-            Code::TooLarge,
-            format!("the payload has more than {MAX_PAYLOAD_BYTES} bytes"),
-        ));
-    }
-    Work::parse(&fields.kind, &payload).map_err(|error| invalid(error.to_string()))?;
+    let payload = payload_of(tenant, &fields.kind, fields.payload)?;
     let when = match (fields.run_at, fields.delay) {
         (Some(_), Some(_)) => return Err(invalid("`run_at` and `delay` exclude each other".into())),
         (None, None) => When::Now,

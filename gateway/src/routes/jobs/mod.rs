@@ -1,22 +1,49 @@
 //! Jobs: queued here, run by the tenant's own worker.
 
+pub(super) mod bytes;
 pub(super) mod change;
 pub(super) mod create;
 pub(super) mod read;
+pub(super) mod schedules;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use keystead_kv::queue::{Changed, Job};
-use serde_json::{Value, json};
+use keystead_kv::queue::{Changed, Job, MAX_PAYLOAD_BYTES, kinds::Work};
+use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
 
 use crate::{
     problem::{Code, Problem},
     routes::{path_parameter, time},
+    tenants::Tenant,
 };
 
+pub(super) use bytes::{create_input, result};
 pub(super) use change::{cancel, retry};
 pub(super) use create::create;
-pub(super) use read::{list, read, result};
+pub(super) use read::{list, read};
+
+/// The payload of a job, as JSON text: of a kind that the tenant's worker can do. What a worker of its own can do nobody knows.
+fn payload_of(tenant: &Tenant, kind: &str, payload: Option<Box<RawValue>>) -> Result<String, Problem> {
+    let invalid = |detail: String| Problem::new(Code::Invalid, detail);
+    let payload = payload.map_or_else(|| "null".to_owned(), |payload| payload.get().to_owned());
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        let detail = format!("the payload has more than {MAX_PAYLOAD_BYTES} bytes");
+        return Err(Problem::new(Code::TooLarge, detail));
+    }
+    if !tenant.route().own_worker {
+        let work = Work::parse(kind, &payload).map_err(|error| invalid(error.to_string()))?;
+        if let Work::Webhook(webhook) = work {
+            let permit = tenant.route().webhooks.permit(&webhook.url).map(drop);
+            permit.map_err(|refusal| invalid(refusal.to_string()))?;
+        }
+    } else if !(1..=MAX_KIND_BYTES).contains(&kind.len()) || kind.chars().any(char::is_control) {
+        return Err(invalid(format!("kind: 1 to {MAX_KIND_BYTES} bytes without control characters")));
+    }
+    Ok(payload)
+}
+
+/// Longest kind of a worker of the tenant's own.
+const MAX_KIND_BYTES: usize = 64;
 
 fn not_found() -> Problem {
     Problem::new(Code::JobNotFound, "there is no such job, or it ended more than 7 days ago")
@@ -51,6 +78,7 @@ fn job_json(job: &Job) -> Value {
         "finished_at": time(job.finished_at),
         "error": job.error,
         "result": job.result,
+        "progress": job.progress,
     })
 }
 

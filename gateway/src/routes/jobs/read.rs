@@ -1,10 +1,8 @@
-//! `GET /jobs`, `/jobs/{id}` and `/jobs/{id}/result`.
+//! `GET /jobs` and `/jobs/{id}`.
 
 use axum::{
     Json,
-    body::Body,
     extract::{Query, rejection::QueryRejection},
-    http::header,
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
@@ -42,36 +40,6 @@ pub(crate) async fn read(caller: Caller, JobId(id): JobId) -> Result<Response, P
     caller.needs(Scope::JobsRead)?;
     let job = caller.tenant.queue().get(&id).await?.ok_or_else(not_found)?;
     Ok(Json(job_json(&job)).into_response())
-}
-
-/// The bytes that the job has left, as its `result.content_type` says.
-#[utoipa::path(
-    get,
-    path = "/jobs/{id}/result",
-    tag = "jobs",
-    operation_id = "read_job_result",
-    summary = "The bytes that a job has left",
-    params(
-        ("id" = String, Path, description = "As the answer that made it has it"),
-    ),
-    responses(
-        (status = 200, description = "As the `content_type` of its `result` says", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = "default", response = crate::routes::schemas::Failed),
-    ),
-    security(("token" = ["jobs:read"]), ("api_key" = ["jobs:read"])),
-)]
-pub(crate) async fn result(caller: Caller, JobId(id): JobId) -> Result<Response, Problem> {
-    caller.needs(Scope::JobsRead)?;
-    let queue = caller.tenant.queue();
-    let job = queue.get(&id).await?.ok_or_else(not_found)?;
-    let bytes = queue.result(&id).await?;
-    let bytes = bytes.ok_or_else(|| Problem::new(Code::JobNotFound, "the job has left no bytes"))?;
-    let described: Option<Value> = job.result.and_then(|result| serde_json::from_str(result.get()).ok());
-    let content_type = described.as_ref().and_then(|result| result["content_type"].as_str());
-    let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
-    let headers =
-        [(header::CONTENT_TYPE, content_type), (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned())];
-    Ok((headers, Body::from(bytes)).into_response())
 }
 
 /// The newest first.

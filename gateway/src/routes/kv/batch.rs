@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::{Fields, body_limit, counted, json_put, not_found, present};
 use crate::{
+    audit::Touched,
     auth::{Caller, Scope},
     idempotency::{Attempt, once},
     problem::{Code, Problem},
@@ -95,6 +96,7 @@ pub(crate) async fn batch(
 
 async fn carry_out(caller: Caller, bytes: Bytes, is_remembered: bool) -> Result<Response, Problem> {
     let batch: Batch = body::parse(&bytes)?;
+    caller.touches(|| Touched::Items(batch.items.len()));
     if batch.items.len() > MAX_ITEMS {
         let detail = format!("the batch has {} items: at most {MAX_ITEMS}", batch.items.len());
         return Err(Problem::new(Code::Invalid, detail));

@@ -9,6 +9,7 @@ use keystead_kv::{Condition, Outcome, limits::check_key};
 
 use super::{Fields, Keyed, body_limit, json_put, store, write::answer};
 use crate::{
+    audit::Touched,
     auth::{Caller, Scope},
     problem::{Code, Problem},
     routes::body,
@@ -33,6 +34,7 @@ pub(crate) async fn create(caller: Caller, headers: HeaderMap, content: Body) ->
     let bytes = body::read(&headers, content, body_limit(&caller)).await?;
     let mut fields: Fields = body::parse(&bytes)?;
     let key = fields.key.take().ok_or_else(|| Problem::new(Code::Invalid, "the field `key` is missing"))?;
+    caller.touches(|| Touched::key(&key));
     check_key(&key, caller.tenant.route().limits.max_key_bytes)?;
     caller.principal.may_use(&key)?;
     let put = json_put(&caller, fields)?;

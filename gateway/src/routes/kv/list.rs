@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::{
     counted,
+    read::From,
     stream::{NDJSON, stream},
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) struct Parameters {
     pub(super) prefix: String,
     pub(super) tags: Vec<(String, String)>,
     pub(super) values: bool,
+    pub(super) from: From,
 }
 
 impl Parameters {
@@ -72,10 +74,11 @@ impl Parameters {
                     all.values =
                         value.parse().map_err(|_| invalid("values: `true` or `false`".to_owned()))?;
                 }
+                "consistency" => all.from = From::parse(&value)?,
                 other => {
                     return Err(invalid(format!(
                         "the query has no parameter {other:?}: page, page_size, cursor, limit, prefix, \
-                         tag_filter and values are known"
+                         tag_filter, values and consistency are known"
                     )));
                 }
             }
@@ -108,6 +111,7 @@ impl Parameters {
         ("prefix" = Option<String>, Query, description = "What the keys begin with"),
         ("tag_filter" = Option<Vec<String>>, Query, description = "`name:value`, up to 8 times; all must hold"),
         ("values" = Option<bool>, Query, description = "With their values; by `cursor` only"),
+        ("consistency" = Option<String>, Query, description = "`replica`: by a replica where one is quick; it may be a little behind, and `total` may count what has just expired"),
         ("Accept" = Option<String>, Header, description = "`application/x-ndjson`: all of them, a line each, in one answer of any length"),
     ),
     responses(
@@ -141,7 +145,7 @@ pub(crate) async fn list(
     };
     let filter = Filter { prefix: &parameters.prefix, tags: &parameters.tags };
     let mut json = String::from("{\"items\":[");
-    let store = caller.tenant.store();
+    let store = parameters.from.store(&caller.tenant);
     let (total, next) = if parameters.values {
         let entries = store.list_values(filter, select, size, MAX_VALUES).await;
         let entries = counted(&caller, OperationKind::List, entries)?;
@@ -209,6 +213,9 @@ fn link(parameters: &Parameters, cursor: &str, size: u64) -> String {
     }
     if parameters.values {
         query.append_pair("values", "true");
+    }
+    if parameters.from == From::Replica {
+        query.append_pair("consistency", "replica");
     }
     format!("<?{}>; rel=\"next\"", query.finish())
 }

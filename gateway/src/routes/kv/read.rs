@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
-use keystead_kv::{JSON, json::entry_json};
+use keystead_kv::{JSON, Store, json::entry_json};
 
 use super::{Keyed, counted, not_found};
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     http_text::{Tags, etag, wants_bytes},
     problem::{Code, Problem},
     telemetry::OperationKind,
+    tenants::Tenant,
 };
 
 /// What the head of a read asks for; the rest of it is not kept.
@@ -25,32 +26,44 @@ pub(crate) struct Wanted {
 
 /// Where a read may be answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum From {
+pub(super) enum From {
     /// As the tenant has it: by its primary, or by this gateway's memory.
     #[default]
     Anywhere,
     /// By nobody but the primary.
     Primary,
+    /// By a replica where there is one, even if it is a little behind.
+    Replica,
 }
 
 impl From {
-    fn parse(query: &str) -> Result<Self, Problem> {
-        let invalid = |detail: String| Problem::new(Code::Invalid, detail);
+    fn of_query(query: &str) -> Result<Self, Problem> {
         let mut from = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            from = match (&*name, &*value) {
-                ("consistency", "primary") => Self::Primary,
-                // There are no replicas yet that could answer.
-                ("consistency", "replica") => Self::Anywhere,
-                ("consistency", _) => return Err(invalid("consistency: `primary` or `replica`".into())),
-                _ => {
-                    return Err(invalid(format!(
-                        "the query has no parameter {name:?}: consistency is known"
-                    )));
-                }
-            };
+            if name != "consistency" {
+                let detail = format!("the query has no parameter {name:?}: consistency is known");
+                return Err(Problem::new(Code::Invalid, detail));
+            }
+            from = Self::parse(&value)?;
         }
         Ok(from)
+    }
+
+    /// The parameter `consistency`.
+    pub(super) fn parse(value: &str) -> Result<Self, Problem> {
+        match value {
+            "primary" => Ok(Self::Primary),
+            "replica" => Ok(Self::Replica),
+            _ => Err(Problem::new(Code::Invalid, "consistency: `primary` or `replica`")),
+        }
+    }
+
+    /// The tenant's store as it is to be read.
+    pub(super) fn store(self, tenant: &Tenant) -> Store {
+        match self {
+            Self::Anywhere | Self::Primary => tenant.store(),
+            Self::Replica => tenant.store().from_replica(),
+        }
     }
 }
 
@@ -59,7 +72,7 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let headers = &parts.headers;
-        let from = parts.uri.query().map_or(Ok(From::default()), From::parse)?;
+        let from = parts.uri.query().map_or(Ok(From::default()), From::of_query)?;
         Ok(Self { unless: Tags::of(headers, &header::IF_NONE_MATCH), bytes: wants_bytes(headers), from })
     }
 }
@@ -73,7 +86,7 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
     params(
         ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
         ("If-None-Match" = Option<String>, Header, description = "An `ETag`, or `*`"),
-        ("consistency" = Option<String>, Query, description = "`primary`: by nobody but the primary, never from memory; `replica`: as when left out, there are no replicas yet"),
+        ("consistency" = Option<String>, Query, description = "`primary`: by nobody but the primary, never from memory; `replica`: by a replica where one is quick, and it may be a little behind"),
     ),
     responses(
         (status = 200, description = "The entry, or its bytes with `Accept: application/octet-stream`", body = crate::routes::schemas::Entry),
@@ -84,9 +97,9 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
 )]
 pub(crate) async fn read(keyed: Keyed, wanted: Wanted) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
-    let store = keyed.caller.tenant.store();
+    let store = wanted.from.store(&keyed.caller.tenant);
     let read = match wanted.from {
-        From::Anywhere => store.read(&keyed.key).await,
+        From::Anywhere | From::Replica => store.read(&keyed.key).await,
         From::Primary => store.read_primary(&keyed.key).await,
     };
     let read = counted(&keyed.caller, OperationKind::Get, read)?;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{Stream, stream};
 use keystead_kv::{
     Error, Filter, Listing,
-    json::{push_entry, push_item},
+    json::{end_line, push_entry, push_item},
 };
 
 use super::{counted, list::Parameters};
@@ -74,7 +74,7 @@ impl Lines {
     async fn next(&mut self) -> Result<Bytes, Error> {
         let filter = Filter { prefix: &self.parameters.prefix, tags: &self.parameters.tags };
         let tenant = self.lasting.tenant();
-        let store = tenant.store();
+        let store = self.parameters.from.store(tenant);
         let mut json = String::new();
         let from = self.after.take().unwrap_or_default();
         self.after = if self.parameters.values {
@@ -93,9 +93,11 @@ fn push_lines<T>(
     push: impl Fn(&mut String, &str, &T),
 ) -> Option<String> {
     for (key, item) in &part.items {
+        let begin = json.len();
         json.push('{');
         push(json, key, item);
-        json.push_str("}\n");
+        json.push('}');
+        end_line(json, begin);
     }
     part.next_after
 }

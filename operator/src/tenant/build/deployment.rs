@@ -11,7 +11,9 @@ use k8s_openapi::{
     },
 };
 
-use super::{Object, hash, object, owned, pod};
+use keystead_route::{Durability, Endpoint, Limits};
+
+use super::{Object, hash, object, owned, pod, tls};
 use crate::{
     kinds::Kind,
     settings::Settings,
@@ -24,6 +26,8 @@ use crate::{
 
 const PASSWORD: &str = "password";
 const PASSWORD_FOLDER: &str = "/etc/keystead/credentials";
+const WEBHOOK_SECRETS: &str = "webhook-secrets";
+const WEBHOOK_SECRETS_FOLDER: &str = "/etc/keystead/webhook-secrets";
 const ENCRYPTION_KEYS: &str = "encryption-keys";
 const ENCRYPTION_KEYS_FOLDER: &str = "/etc/keystead/encryption-keys";
 
@@ -31,7 +35,8 @@ pub(super) fn build(
     tenant: &ValidTenant,
     settings: &Settings,
     credentials: &Credentials,
-    redis_address: &str,
+    endpoint: &Endpoint,
+    ca: Option<&str>,
 ) -> Object {
     let namespace = names::namespace(&tenant.name);
     let mut config = vec![credentials.worker_password.expose().as_bytes()];
@@ -40,6 +45,15 @@ pub(super) fn build(
         config.extend(encryption.keys.iter().map(|key| key.secret.expose().as_bytes()));
         let files: Vec<&str> = encryption.keys.iter().map(|key| key.name.as_str()).collect();
         volumes.push(pod::credentials(ENCRYPTION_KEYS, files.into_iter().map(|file| (file, file))));
+    }
+    if !tenant.worker.webhooks.is_empty() {
+        config.extend(credentials.webhook_secrets.values().map(|secret| secret.expose().as_bytes()));
+        let files = credentials.webhook_secrets.keys().map(|file| (*file, *file));
+        volumes.push(pod::credentials(WEBHOOK_SECRETS, files));
+    }
+    if let Some(ca) = ca {
+        config.push(ca.as_bytes());
+        volumes.push(tls::trusted());
     }
     let config = hash(config);
     let deployment = Deployment {
@@ -61,7 +75,7 @@ pub(super) fn build(
                     ..ObjectMeta::default()
                 }),
                 spec: Some(PodSpec {
-                    containers: vec![container(tenant, settings, credentials, redis_address)],
+                    containers: vec![container(tenant, settings, credentials, endpoint)],
                     volumes: Some(volumes),
                     ..pod::spec(names::WORKER)
                 }),
@@ -73,11 +87,27 @@ pub(super) fn build(
     object(Kind::Deployment, &deployment)
 }
 
+/// How the worker is told where Redis is.
+fn reach(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    match endpoint {
+        Endpoint::Standalone { address } => vec![("KEYSTEAD_REDIS_ADDRESS", address.clone())],
+        Endpoint::Replicated { primary_name, sentinels, members, .. } => vec![
+            ("KEYSTEAD_REDIS_PRIMARY_NAME", primary_name.clone()),
+            ("KEYSTEAD_REDIS_SENTINELS", sentinels.join(",")),
+            ("KEYSTEAD_REDIS_MEMBERS", members.join(",")),
+        ],
+        Endpoint::Cluster { shards } => {
+            let shards: Vec<String> = shards.iter().map(|members| members.join(",")).collect();
+            vec![("KEYSTEAD_REDIS_SHARDS", shards.join(";"))]
+        }
+    }
+}
+
 fn container(
     tenant: &ValidTenant,
     settings: &Settings,
     credentials: &Credentials,
-    redis_address: &str,
+    endpoint: &Endpoint,
 ) -> Container {
     let probe = |path: &str, period: i32, failures: i32| Probe {
         http_get: Some(HTTPGetAction {
@@ -96,16 +126,31 @@ fn container(
     };
     let mut env = vec![
         pod::env("KEYSTEAD_TENANT", tenant.name.as_str()),
-        pod::env("KEYSTEAD_REDIS_ADDRESS", redis_address),
         pod::env("KEYSTEAD_REDIS_USERNAME", "worker"),
         pod::env("KEYSTEAD_REDIS_PASSWORD_FILE", format!("{PASSWORD_FOLDER}/password")),
         pod::env("KEYSTEAD_CONCURRENCY", tenant.worker.concurrency.to_string()),
         pod::env("KEYSTEAD_LISTEN", format!("0.0.0.0:{}", names::WORKER_PORT)),
     ];
+    env.extend(reach(endpoint).into_iter().map(|(name, value)| pod::env(name, value)));
+    if tenant.redis.durability != Durability::Async {
+        env.push(pod::env("KEYSTEAD_REDIS_DURABILITY", format!("{:?}", tenant.redis.durability)));
+    }
+    // Rates are the gateway's: another one is no reason to replace the worker.
+    let limits = Limits { requests_per_second: None, burst: None, ..tenant.limits.clone() };
+    if limits != Limits::default() {
+        // Numbers: this cannot fail.
+        env.push(pod::env("KEYSTEAD_LIMITS", serde_json::to_string(&limits).unwrap_or_default()));
+    }
     if !tenant.worker.schedules.is_empty() {
         // Strings and JSON: this cannot fail.
         let schedules = serde_json::to_string(&tenant.worker.schedules).unwrap_or_default();
         env.push(pod::env("KEYSTEAD_SCHEDULES", schedules));
+    }
+    if tenant.idle_after.is_some() {
+        env.push(pod::env("KEYSTEAD_MAY_SLEEP", "true"));
+    }
+    if let Some(url) = tenant.audit.as_ref().and_then(|audit| audit.loki_url.as_ref()) {
+        env.push(pod::env("KEYSTEAD_LOKI_URL", url));
     }
     if let Some(tracing) = &settings.tracing {
         env.push(pod::env("OTEL_EXPORTER_OTLP_ENDPOINT", &tracing.endpoint));
@@ -113,6 +158,17 @@ fn container(
         env.push(pod::env("OTEL_RESOURCE_ATTRIBUTES", format!("keystead.tenant={}", tenant.name)));
     }
     let mut mounts = vec![pod::mount(PASSWORD, PASSWORD_FOLDER, true)];
+    if tenant.redis.tls.is_some() {
+        mounts.push(tls::mount());
+        env.push(pod::env("KEYSTEAD_REDIS_CA_FILE", tls::trusted_file()));
+    }
+    if !tenant.worker.webhooks.is_empty() {
+        mounts.push(pod::mount(WEBHOOK_SECRETS, WEBHOOK_SECRETS_FOLDER, true));
+        env.push(pod::env("KEYSTEAD_WEBHOOK_SECRETS", WEBHOOK_SECRETS_FOLDER));
+        // Strings and numbers: this cannot fail.
+        let webhooks = serde_json::to_string(&tenant.worker.webhooks).unwrap_or_default();
+        env.push(pod::env("KEYSTEAD_WEBHOOKS", webhooks));
+    }
     if let Some(encryption) = &credentials.encryption {
         mounts.push(pod::mount(ENCRYPTION_KEYS, ENCRYPTION_KEYS_FOLDER, true));
         env.push(pod::env("KEYSTEAD_ENCRYPTION_KEYS", ENCRYPTION_KEYS_FOLDER));

@@ -1,20 +1,26 @@
 //! Every object that a tenant is made of. Pure: no client, no clock, the same output for the same input. A file per kind.
 
+pub mod cluster;
 mod config_map;
 mod deployment;
 mod horizontal_pod_autoscaler;
+mod job;
 mod namespace;
 mod network_policy;
 mod pod;
 mod pod_disruption_budget;
+mod redis_pod;
+pub mod replicated;
 mod route;
 mod secret;
 mod service;
 mod service_account;
 mod stateful_set;
+mod tls;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use keystead_route::{TenantName, hex};
+use keystead_crds::Topology;
+use keystead_route::{Endpoint, TenantName, hex};
 use kube::Resource;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -28,6 +34,7 @@ use super::{
 use crate::{cache::Key, kinds::Kind, settings::Settings};
 
 pub use namespace::TENANT_ANNOTATION;
+pub use tls::{REDIS_CONF as TLS_CONF, SCRIPT as TLS_SCRIPT};
 
 /// An object as it is wanted.
 #[derive(Clone, PartialEq)]
@@ -50,10 +57,64 @@ pub struct Known<'a> {
     pub tenant: &'a ValidTenant,
     pub settings: &'a Settings,
     pub credentials: Option<&'a Credentials>,
-    /// Address of the Service `redis`.
-    pub redis_ip: Option<&'a str>,
-    /// `spec.volumeClaimTemplates` of the StatefulSet that is there: they cannot be changed.
-    pub claim_templates: Option<&'a Value>,
+    /// Addresses of the Services by which Redis is reached, as far as they are known, see [`services`].
+    pub addresses: &'a [(String, String)],
+    /// Address of the Service of the readers.
+    pub readers_ip: Option<&'a str>,
+    /// `spec` of each StatefulSet of Redis that is there, by name: parts of it cannot be changed.
+    pub redis_sets: &'a [(&'a str, &'a Value)],
+    /// The authorities to trust, as PEM, where Redis has its certificate.
+    pub tls: Option<&'a str>,
+}
+
+impl Known<'_> {
+    /// Whether Redis can be started and reached as it is wanted.
+    pub fn is_secured(&self) -> bool {
+        self.tenant.redis.tls.is_none() || self.tls.is_some()
+    }
+
+    /// How gateway and worker reach Redis; none while an address is missing.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        let wanted = services(self.tenant);
+        let of = |port: i32| -> Option<Vec<String>> {
+            let address = |service: &String| {
+                let (_, ip) = self.addresses.iter().find(|(name, _)| name == service)?;
+                Some(address(ip, port))
+            };
+            wanted.iter().map(address).collect()
+        };
+        let mut members = of(names::REDIS_PORT)?;
+        let readers = match (&self.tenant.readers, self.readers_ip) {
+            (Some(_), ip) => Some(address(ip?, names::REDIS_PORT)),
+            (None, _) => None,
+        };
+        Some(match self.tenant.redis.topology() {
+            Topology::Standalone => Endpoint::Standalone { address: members.pop()? },
+            Topology::Replicated => Endpoint::Replicated {
+                primary_name: names::PRIMARY.into(),
+                sentinels: of(names::SENTINEL_PORT)?,
+                members,
+                readers,
+            },
+            Topology::Cluster => {
+                let of_each = self.tenant.redis.shards().map_or(1, |it| usize::from(it.replicas) + 1);
+                Endpoint::Cluster { shards: members.chunks(of_each).map(<[String]>::to_vec).collect() }
+            }
+        })
+    }
+}
+
+/// The Services by which Redis is reached: one for each, whose address never changes.
+pub fn services(tenant: &ValidTenant) -> Vec<String> {
+    match tenant.redis.topology() {
+        Topology::Standalone => vec![names::REDIS.to_owned()],
+        Topology::Replicated | Topology::Cluster => tenant.redis.pods(),
+    }
+}
+
+/// The Job that distributes the data over the shards, where there are any.
+pub fn reshape(tenant: &ValidTenant) -> Option<Object> {
+    tenant.redis.shards().map(|shards| job::reshape(tenant, shards))
 }
 
 /// Every object of the tenant that can be built from what is known.
@@ -63,46 +124,61 @@ pub fn build(known: &Known<'_>) -> Vec<Object> {
         namespace::build(tenant),
         service_account::build(tenant, names::REDIS),
         service_account::build(tenant, names::WORKER),
-        config_map::build(tenant),
         service::client(tenant),
         service::headless(tenant),
         network_policy::default_deny(tenant),
         network_policy::redis(tenant, known.settings),
         network_policy::worker(tenant, known.settings),
         secret::credentials(tenant),
-        pod_disruption_budget::build(tenant, names::REDIS),
     ];
-    objects.extend(horizontal_pod_autoscaler::build(tenant));
+    objects.extend(pod_disruption_budget::redis(tenant));
+    if tenant.redis.has_members() {
+        objects.extend(tenant.redis.pods().iter().map(|pod| service::member(tenant, pod)));
+    }
+    if tenant.redis.shards().is_some() {
+        objects.push(network_policy::reshape(tenant));
+    }
+    objects.extend(tls::secrets(tenant));
+    objects.extend(horizontal_pod_autoscaler::worker(tenant));
+    if tenant.readers.is_some() {
+        objects.push(service::readers(tenant));
+        objects.push(network_policy::readers(tenant, known.settings));
+        objects.push(pod_disruption_budget::build(tenant, names::REDIS_READERS));
+        objects.extend(horizontal_pod_autoscaler::readers(tenant));
+    }
     if tenant.worker.replicas.most() > 1 {
         objects.push(pod_disruption_budget::build(tenant, names::WORKER));
     }
-    if let Some(credentials) = known.credentials {
+    let Some(endpoint) = known.endpoint() else { return objects };
+    objects.push(config_map::build(tenant, known.addresses));
+    if let Some(credentials) = known.credentials.filter(|_| known.is_secured()) {
         objects.push(secret::redis_users(tenant, credentials));
-        objects.push(stateful_set::build(tenant, credentials, known.claim_templates));
-        if let Some(ip) = known.redis_ip {
-            let address = redis_address(ip);
-            objects.push(deployment::build(tenant, known.settings, credentials, &address));
-            objects.push(route::build(tenant, known.settings, credentials, &address));
+        objects.extend(stateful_set::build(tenant, known.addresses, known.redis_sets));
+        if tenant.readers.is_some() {
+            objects.push(stateful_set::readers(tenant, known.addresses));
         }
+        let ca = known.tls.filter(|_| tenant.redis.tls.is_some());
+        objects.push(deployment::build(tenant, known.settings, credentials, &endpoint, ca));
+        objects.push(route::build(tenant, known.settings, credentials, &endpoint, ca));
     }
     objects
 }
 
 /// What stays of a tenant that is deleted with its data retained.
 pub fn retained(namespace: &str) -> Vec<Key> {
+    let secret =
+        |name: &str| Key { kind: Kind::Secret, namespace: namespace.to_owned(), name: name.to_owned() };
     vec![
         Key { kind: Kind::Namespace, namespace: String::new(), name: namespace.to_owned() },
-        Key { kind: Kind::Secret, namespace: namespace.to_owned(), name: names::CREDENTIALS.to_owned() },
+        secret(names::CREDENTIALS),
+        secret(names::REDIS_CA),
+        secret(names::REDIS_TLS),
     ]
 }
 
 /// `host:port`; an IPv6 address in brackets.
-fn redis_address(ip: &str) -> String {
-    if ip.contains(':') {
-        format!("[{ip}]:{}", names::REDIS_PORT)
-    } else {
-        format!("{ip}:{}", names::REDIS_PORT)
-    }
+pub fn address(ip: &str, port: i32) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
 /// Metadata of an object that goes with its Tenant.
@@ -155,19 +231,18 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     hex(&digest.finalize()[..8])
 }
 
-/// The size that the first volume claim ought to have.
-pub fn wanted_claim(tenant: &ValidTenant) -> Option<(Key, String)> {
-    match &tenant.redis.storage {
-        Storage::Volume { size, .. } => {
-            let key = Key {
-                kind: Kind::PersistentVolumeClaim,
-                namespace: names::namespace(&tenant.name),
-                name: names::first_claim(),
-            };
-            Some((key, size.0.clone()))
-        }
-        Storage::Ephemeral => None,
-    }
+/// The size that the volume claims ought to have.
+pub fn wanted_claims(tenant: &ValidTenant) -> Vec<(Key, String)> {
+    let Storage::Volume { size, .. } = &tenant.redis.storage else { return Vec::new() };
+    let claim = |pod: &String| {
+        let key = Key {
+            kind: Kind::PersistentVolumeClaim,
+            namespace: names::namespace(&tenant.name),
+            name: names::claim(pod),
+        };
+        (key, size.0.clone())
+    };
+    tenant.redis.pods().iter().map(claim).collect()
 }
 
 #[cfg(test)]

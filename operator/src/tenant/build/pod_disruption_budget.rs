@@ -13,13 +13,28 @@ use crate::{
 };
 
 pub(super) fn build(tenant: &ValidTenant, component: &str) -> Object {
+    budget(tenant, component, component, None)
+}
+
+/// Of Redis: of those that hold the same.
+pub(super) fn redis(tenant: &ValidTenant) -> Vec<Object> {
+    match tenant.redis.shards() {
+        None => vec![build(tenant, names::REDIS)],
+        Some(shards) => shards
+            .numbers()
+            .map(|shard| budget(tenant, &names::shard(shard), names::REDIS, Some(shard)))
+            .collect(),
+    }
+}
+
+fn budget(tenant: &ValidTenant, name: &str, component: &str, shard: Option<u8>) -> Object {
     let namespace = names::namespace(&tenant.name);
     let budget = PodDisruptionBudget {
-        metadata: owned(tenant, &namespace, component, Some(component)),
+        metadata: owned(tenant, &namespace, name, Some(component)),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
             selector: Some(LabelSelector {
-                match_labels: Some(names::selector(&tenant.name, component)),
+                match_labels: Some(names::in_shard(names::selector(&tenant.name, component), shard)),
                 ..LabelSelector::default()
             }),
             // A pod that is not ready serves nobody: it never holds up a drain.

@@ -2,30 +2,38 @@
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use keystead_route::{
-    Auth, Endpoint, FORMAT, ROUTE_LABEL, Redis, Route, SECRET_KEY, SECRET_TYPE, secret_name,
+    Audit, Auth, Endpoint, FORMAT, Hibernation, ROUTE_LABEL, Redis, Route, SECRET_KEY, SECRET_TYPE, Tls,
+    secret_name,
 };
 
 use super::{Object, object, owned};
 use crate::{
     kinds::Kind,
     settings::Settings,
-    tenant::{credentials::Credentials, validate::ValidTenant},
+    tenant::{
+        credentials::Credentials,
+        sleep,
+        validate::{ValidTenant, WorkerImage},
+    },
 };
 
 pub(super) fn build(
     tenant: &ValidTenant,
     settings: &Settings,
     credentials: &Credentials,
-    redis_address: &str,
+    endpoint: &Endpoint,
+    ca: Option<&str>,
 ) -> Object {
     let route = Route {
         format: FORMAT,
         tenant: tenant.name.clone(),
         suspended: tenant.suspended,
         redis: Redis {
-            endpoint: Endpoint::Standalone { address: redis_address.to_owned() },
+            endpoint: endpoint.clone(),
             username: Some("gateway".into()),
             password: Some(credentials.gateway_password.clone()),
+            durability: tenant.redis.durability,
+            tls: ca.map(|ca| Tls { ca: ca.to_owned() }),
         },
         limits: tenant.limits.clone(),
         auth: Auth {
@@ -38,10 +46,19 @@ pub(super) fn build(
             issuers: tenant.auth.issuers.clone(),
         },
         cache: tenant.cache.clone(),
+        audit: tenant.audit.as_ref().map(|audit| Audit { max_entries: audit.max_entries }),
         encryption: credentials.encryption.clone(),
+        own_worker: matches!(tenant.worker.image, WorkerImage::Own(_)),
+        webhooks: tenant.worker.webhooks.clone(),
+        hibernation: tenant.sleep.as_ref().map(|sleep| Hibernation { asleep: sleep.is_told() }),
     };
     let mut metadata = owned(tenant, &settings.gateway_namespace, &secret_name(&tenant.name), None);
     metadata.labels.get_or_insert_default().insert(ROUTE_LABEL.into(), "true".into());
+    if let Some(sleep) = &tenant.sleep {
+        // Texts and numbers: this cannot fail.
+        let text = serde_json::to_string(sleep).unwrap_or_default();
+        metadata.annotations.get_or_insert_default().insert(sleep::ANNOTATION.into(), text);
+    }
     let secret = Secret {
         metadata,
         type_: Some(SECRET_TYPE.into()),

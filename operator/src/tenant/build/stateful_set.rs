@@ -1,4 +1,4 @@
-//! The StatefulSet of the tenant's Redis.
+//! The StatefulSets of the tenant's Redis: one, or one for each shard, and that of the readers.
 
 use k8s_openapi::{
     api::{
@@ -7,36 +7,58 @@ use k8s_openapi::{
             StatefulSetUpdateStrategy,
         },
         core::v1::{
-            ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, ExecAction,
-            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSpec, PodTemplateSpec, Probe,
-            SecretVolumeSource, Volume, VolumeResourceRequirements,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, VolumeResourceRequirements,
         },
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 use serde_json::{Value, json};
 
-use super::{Object, config_map, hash, object, owned, pod, secret};
+use super::{Object, config_map, hash, object, owned, redis_pod};
 use crate::{
     kinds::Kind,
     tenant::{
-        credentials::{Credentials, MONITOR_PASSWORD},
         names,
-        validate::{Storage, ValidTenant},
+        validate::{Arrangement, Storage, ValidTenant},
     },
 };
 
-const CONFIG: &str = "config";
-const USERS: &str = "users";
-const MONITOR: &str = "monitor";
+/// The StatefulSets of Redis by name, each with the number of its pods and its shard.
+fn sets(tenant: &ValidTenant) -> Vec<(String, u8, Option<u8>)> {
+    match &tenant.redis.arrangement {
+        Arrangement::Standalone => vec![(names::REDIS.to_owned(), 1, None)],
+        Arrangement::Replicated { members } => vec![(names::REDIS.to_owned(), *members, None)],
+        Arrangement::Cluster(shards) => {
+            shards.numbers().map(|shard| (names::shard(shard), shards.replicas + 1, Some(shard))).collect()
+        }
+    }
+}
 
+/// `existing` are the `spec`s of those that are there, by name: parts of them cannot be changed.
 pub(super) fn build(
     tenant: &ValidTenant,
-    credentials: &Credentials,
-    existing_claims: Option<&Value>,
+    addresses: &[(String, String)],
+    existing: &[(&str, &Value)],
+) -> Vec<Object> {
+    let of = |name: &str| existing.iter().find(|(of, _)| *of == name).map(|(_, spec)| *spec);
+    sets(tenant)
+        .iter()
+        .map(|(name, pods, shard)| set(tenant, name, (*pods, *shard), addresses, of(name)))
+        .collect()
+}
+
+fn set(
+    tenant: &ValidTenant,
+    name: &str,
+    (pods, shard): (u8, Option<u8>),
+    addresses: &[(String, String)],
+    existing: Option<&Value>,
 ) -> Object {
     let namespace = names::namespace(&tenant.name);
-    let mut metadata = owned(tenant, &namespace, names::REDIS, Some(names::REDIS));
+    let mut metadata = owned(tenant, &namespace, name, Some(names::REDIS));
+    let labels = metadata.labels.take().unwrap_or_default();
+    metadata.labels = Some(names::in_shard(labels, shard));
+    let has_members = tenant.redis.has_members();
     let version = names::label_value(&tenant.redis.version);
     metadata.labels.get_or_insert_default().insert(names::VERSION_LABEL.into(), version);
     let claims = match &tenant.redis.storage {
@@ -47,10 +69,13 @@ pub(super) fn build(
         metadata,
         spec: Some(StatefulSetSpec {
             service_name: Some(names::REDIS_HEADLESS.into()),
-            replicas: Some(1),
+            replicas: Some(if tenant.redis_rests { 0 } else { pods.into() }),
+            // The members wait for each other.
+            pod_management_policy: Some("Parallel".into()),
             revision_history_limit: Some(3),
             update_strategy: Some(StatefulSetUpdateStrategy {
-                type_: Some("RollingUpdate".into()),
+                // Which member may go next, only the operator knows.
+                type_: Some(if has_members { "OnDelete" } else { "RollingUpdate" }.into()),
                 rolling_update: None,
             }),
             // Only a deletion policy removes data.
@@ -59,18 +84,12 @@ pub(super) fn build(
                 when_scaled: Some("Retain".into()),
             }),
             selector: LabelSelector {
-                match_labels: Some(names::selector(&tenant.name, names::REDIS)),
+                match_labels: Some(names::in_shard(names::selector(&tenant.name, names::REDIS), shard)),
                 ..LabelSelector::default()
             },
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(names::labels(&tenant.name, Some(names::REDIS))),
-                    annotations: Some(
-                        [(names::CONFIG_ANNOTATION.into(), config(tenant, credentials))].into(),
-                    ),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(template(tenant)),
+                metadata: Some(pod_metadata(tenant, names::REDIS, shard, addresses)),
+                spec: Some(redis_pod::build(tenant, shard)),
             },
             volume_claim_templates: claims,
             ..StatefulSetSpec::default()
@@ -78,9 +97,12 @@ pub(super) fn build(
         ..StatefulSet::default()
     };
     let mut set = object(Kind::StatefulSet, &set);
-    if let (Some(existing), Storage::Volume { .. }) =
-        (existing_claims.and_then(Value::as_array), &tenant.redis.storage)
-    {
+    // Several members cannot be had with the other one: the rollout has the set made anew then.
+    if let Some(policy) = existing.and_then(|it| it.get("podManagementPolicy")).filter(|_| !has_members) {
+        set.body["spec"]["podManagementPolicy"] = policy.clone();
+    }
+    let claims = existing.and_then(|it| it.get("volumeClaimTemplates")).and_then(Value::as_array);
+    if let (Some(existing), Storage::Volume { .. }) = (claims, &tenant.redis.storage) {
         // They cannot be changed. A larger volume is had by growing the claim itself.
         let kept = existing.iter().map(|claim| {
             json!({
@@ -95,14 +117,53 @@ pub(super) fn build(
     set
 }
 
-/// Changes when anything changes that Redis reads only at its start: then the pod is replaced.
-fn config(tenant: &ValidTenant, credentials: &Credentials) -> String {
-    hash([
-        config_map::redis_conf(&tenant.redis).as_bytes(),
-        config_map::START.as_bytes(),
-        secret::users(credentials).as_bytes(),
-        credentials.monitor_password.expose().as_bytes(),
-    ])
+/// Redis that only answer reads. They keep nothing: what one lacks it fetches from a member. It says nothing of their number,
+/// which is the autoscaler's.
+pub(super) fn readers(tenant: &ValidTenant, addresses: &[(String, String)]) -> Object {
+    let namespace = names::namespace(&tenant.name);
+    let name = names::REDIS_READERS;
+    let set = StatefulSet {
+        metadata: owned(tenant, &namespace, name, Some(name)),
+        spec: Some(StatefulSetSpec {
+            service_name: Some(name.into()),
+            pod_management_policy: Some("Parallel".into()),
+            revision_history_limit: Some(3),
+            selector: LabelSelector {
+                match_labels: Some(names::selector(&tenant.name, name)),
+                ..LabelSelector::default()
+            },
+            template: PodTemplateSpec {
+                metadata: Some(pod_metadata(tenant, name, None, addresses)),
+                spec: Some(redis_pod::reader(tenant)),
+            },
+            ..StatefulSetSpec::default()
+        }),
+        ..StatefulSet::default()
+    };
+    object(Kind::StatefulSet, &set)
+}
+
+fn pod_metadata(
+    tenant: &ValidTenant,
+    component: &str,
+    shard: Option<u8>,
+    addresses: &[(String, String)],
+) -> ObjectMeta {
+    ObjectMeta {
+        labels: Some(names::in_shard(names::labels(&tenant.name, Some(component)), shard)),
+        annotations: Some([(names::CONFIG_ANNOTATION.into(), config(tenant, shard, addresses))].into()),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Changes when anything changes that Redis reads only at its start: then the pod is replaced. Users, passwords and what is in
+/// `live.conf` are taken up while it runs; so are the members of other shards, which come and go.
+fn config(tenant: &ValidTenant, shard: Option<u8>, addresses: &[(String, String)]) -> String {
+    let of_shard = |(name, _): &&(String, String)| names::shard_of(name) == shard;
+    let addresses: Vec<_> = addresses.iter().filter(of_shard).cloned().collect();
+    let files = config_map::files(&tenant.redis, &addresses);
+    let at_start = files.iter().filter(|(name, _)| *name != config_map::LIVE);
+    hash(at_start.map(|(_, text)| text.as_bytes()))
 }
 
 fn claim(tenant: &ValidTenant) -> PersistentVolumeClaim {
@@ -126,89 +187,5 @@ fn claim(tenant: &ValidTenant) -> PersistentVolumeClaim {
             ..PersistentVolumeClaimSpec::default()
         }),
         ..PersistentVolumeClaim::default()
-    }
-}
-
-fn template(tenant: &ValidTenant) -> PodSpec {
-    let mut volumes = vec![
-        Volume {
-            name: CONFIG.into(),
-            config_map: Some(ConfigMapVolumeSource {
-                name: names::REDIS_CONFIG.into(),
-                default_mode: Some(0o555),
-                ..ConfigMapVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
-        Volume {
-            name: USERS.into(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(names::REDIS_USERS.into()),
-                default_mode: Some(0o440),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
-        pod::password(MONITOR, MONITOR_PASSWORD),
-    ];
-    if tenant.redis.storage == Storage::Ephemeral {
-        volumes.push(Volume {
-            name: names::DATA.into(),
-            empty_dir: Some(EmptyDirVolumeSource::default()),
-            ..Volume::default()
-        });
-    }
-    PodSpec {
-        containers: vec![container(tenant)],
-        volumes: Some(volumes),
-        // Time for the last writes to reach the disk.
-        termination_grace_period_seconds: Some(60),
-        ..pod::spec(names::REDIS)
-    }
-}
-
-fn container(tenant: &ValidTenant) -> Container {
-    let script = |name: &str| ExecAction {
-        command: Some(vec!["/bin/sh".into(), format!("/etc/keystead/redis/{name}")]),
-    };
-    Container {
-        name: names::REDIS.into(),
-        image: Some(tenant.redis.image.clone()),
-        image_pull_policy: Some("IfNotPresent".into()),
-        command: script("start.sh").command,
-        env: Some(vec![pod::env("KEYSTEAD_TENANT", tenant.name.as_str())]),
-        ports: Some(vec![ContainerPort {
-            name: Some("redis".into()),
-            container_port: names::REDIS_PORT,
-            protocol: Some("TCP".into()),
-            ..ContainerPort::default()
-        }]),
-        resources: Some(pod::resources(&tenant.redis.resources)),
-        security_context: Some(pod::container_security()),
-        volume_mounts: Some(vec![
-            pod::mount(CONFIG, "/etc/keystead/redis", true),
-            pod::mount(USERS, "/etc/keystead/users", true),
-            pod::mount(MONITOR, "/etc/keystead/monitor", true),
-            pod::mount(names::DATA, "/data", false),
-        ]),
-        // No startup probe: it would only be asked at whole seconds, while a pod that is not ready is asked as soon as it
-        // runs. Each probe is a process in the container, so in peace they are rare.
-        readiness_probe: Some(Probe {
-            exec: Some(script("ready.sh")),
-            period_seconds: Some(10),
-            timeout_seconds: Some(2),
-            failure_threshold: Some(2),
-            ..Probe::default()
-        }),
-        // An answer of any kind is life: a Redis that loads its data is not killed for it.
-        liveness_probe: Some(Probe {
-            exec: Some(script("alive.sh")),
-            initial_delay_seconds: Some(30),
-            period_seconds: Some(20),
-            timeout_seconds: Some(5),
-            failure_threshold: Some(4),
-            ..Probe::default()
-        }),
-        ..Container::default()
     }
 }

@@ -1,7 +1,12 @@
 //! The plan, carried out in a world of maps: from any state it ends with everything there, in a safe order.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod shards;
+mod sleep;
 
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use keystead_crds::DeletionPolicy;
+use keystead_usage::Jobs;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -10,15 +15,20 @@ use crate::{
     cache::{Objects, Seen},
     fixtures,
     tenant::{
-        build::{Known, build},
+        build::{self, Known, build, services},
+        certificates::{Authority, make_authority},
         credentials::{data, missing},
+        members::Member,
         validate::validate,
     },
+    usage::Demand,
 };
 
 struct World {
     tenant: ValidTenant,
     objects: Objects,
+    /// As they say.
+    members: Vec<Member>,
     version: u64,
     /// Everything that was ever done, in order.
     done: Vec<String>,
@@ -27,26 +37,35 @@ struct World {
 impl World {
     fn new(spec: Value) -> Self {
         let tenant = validate(&fixtures::tenant(spec), &fixtures::settings(), None).unwrap();
-        Self { tenant, objects: Objects::new(), version: 0, done: Vec::new() }
+        Self { tenant, objects: Objects::new(), members: Vec::new(), version: 0, done: Vec::new() }
     }
 
     fn observed(&self) -> Observed {
-        Observed::new(self.objects.clone(), &self.tenant.name, "front")
+        let mut observed = Observed::new(self.objects.clone(), &self.tenant.name, "front");
+        observed.members.clone_from(&self.members);
+        observed
     }
 
     fn plan(&self) -> Plan {
-        let observed = self.observed();
+        self.plan_from(&self.observed())
+    }
+
+    fn plan_from(&self, observed: &Observed) -> Plan {
         let settings = fixtures::settings();
         let credentials = observed.credentials(self.tenant.needs());
-        let objects = build(&Known {
+        let issued = observed.issued().map(|issued| issued.ca());
+        let known = Known {
             tenant: &self.tenant,
             settings: &settings,
             credentials: credentials.as_ref(),
-            redis_ip: observed.redis_ip(),
-            claim_templates: observed.claim_templates(),
-        });
-        let is_complete = credentials.is_some() && observed.redis_ip().is_some();
-        plan(&self.tenant, &Desired { objects, is_complete }, &observed)
+            addresses: &observed.addresses(&services(&self.tenant)),
+            readers_ip: observed.readers_ip(),
+            redis_sets: &observed.redis_sets(),
+            tls: issued.as_deref(),
+        };
+        let is_complete = credentials.is_some() && known.endpoint().is_some() && known.is_secured();
+        let desired = Desired { objects: build(&known), is_complete, reshape: build::reshape(&self.tenant) };
+        plan(&self.tenant, &desired, observed, Timestamp::UNIX_EPOCH)
     }
 
     fn put(&mut self, kind: Kind, mut body: Value) {
@@ -54,7 +73,7 @@ impl World {
         body["metadata"]["uid"] = json!(format!("u{}", self.version));
         body["metadata"]["resourceVersion"] = json!(self.version.to_string());
         if kind == Kind::Service && body["spec"]["clusterIP"].is_null() {
-            body["spec"]["clusterIP"] = json!("10.3.2.1");
+            body["spec"]["clusterIP"] = json!(format!("10.3.2.{}", self.version));
         }
         let (_, seen) = Seen::new(kind, body).unwrap();
         self.objects.insert(seen.key.clone(), Arc::new(seen));
@@ -63,18 +82,24 @@ impl World {
     fn carry_out(&mut self, step: Step) {
         self.done.push(match &step {
             Step::Delete { key, .. } => format!("delete {key}"),
-            Step::Scale { key, .. } | Step::Grow { key, .. } | Step::CompleteCredentials { key, .. } => {
-                key.to_string()
-            }
-            Step::CreateNamespace(object) | Step::CreateCredentials { object, .. } | Step::Apply(object) => {
-                object.key.to_string()
-            }
+            Step::Release { key, .. } => format!("release {key}"),
+            Step::Scale { key, .. }
+            | Step::Grow { key, .. }
+            | Step::CompleteCredentials { key, .. }
+            | Step::Rotate { key, .. } => key.to_string(),
+            Step::CreateNamespace(object)
+            | Step::CreateCredentials { object, .. }
+            | Step::MakeAuthority { object, .. }
+            | Step::Certify { object, .. }
+            | Step::Apply(object)
+            | Step::Begin { object, .. } => object.key.to_string(),
         });
         match step {
-            Step::CreateNamespace(object) | Step::Apply(object) => {
+            Step::CreateNamespace(object) | Step::Apply(object) | Step::Begin { object, .. } => {
+                let is_made = object.key.name == names::CREDENTIALS || certificates::makes(&object);
                 let mut body = object.body;
                 if let Some(seen) = self.objects.get(&object.key)
-                    && object.key.name == names::CREDENTIALS
+                    && is_made
                 {
                     body["data"] = seen.body["data"].clone();
                 }
@@ -83,21 +108,31 @@ impl World {
                 }
                 self.put(object.key.kind, body);
             }
-            Step::CreateCredentials { object, needs } => {
+            Step::CreateCredentials { object, needs, .. } => {
                 assert!(!self.objects.contains_key(&object.key), "credentials are never made twice");
                 let mut body = object.body;
                 body["data"] =
                     data(&missing(&"shop".parse().unwrap(), &credentials::Contents::new(), needs).unwrap());
                 self.put(Kind::Secret, body);
             }
-            Step::CompleteCredentials { key, needs } => {
+            Step::MakeAuthority { object, .. } => {
+                let mut body = object.body;
+                body["data"] = data(&make_authority(&self.tenant.name, Timestamp::UNIX_EPOCH).unwrap());
+                self.put(Kind::Secret, body);
+            }
+            Step::Certify { object, order, .. } => {
+                let mut body = object.body;
+                body["data"] = data(&order.carry_out(Timestamp::UNIX_EPOCH).unwrap());
+                self.put(Kind::Secret, body);
+            }
+            Step::CompleteCredentials { key, needs, .. } => {
                 let mut body = self.objects[&key].body.clone();
                 let mut contents = credentials::contents(body.get("data"));
                 contents.extend(missing(&"shop".parse().unwrap(), &contents, needs).unwrap());
                 body["data"] = data(&contents);
                 self.put(Kind::Secret, body);
             }
-            Step::Scale { key, replicas } => {
+            Step::Scale { key, replicas, .. } => {
                 let mut body = self.objects[&key].body.clone();
                 body["spec"]["replicas"] = json!(replicas);
                 self.put(key.kind, body);
@@ -107,9 +142,10 @@ impl World {
                 body["spec"]["resources"]["requests"]["storage"] = json!(size);
                 self.put(key.kind, body);
             }
-            Step::Delete { key, .. } => {
+            Step::Delete { key, .. } | Step::Release { key, .. } => {
                 self.objects.remove(&key);
             }
+            Step::Rotate { .. } => panic!("nobody asked for it"),
         }
     }
 
@@ -130,7 +166,7 @@ impl World {
 
     fn delete(&mut self, policy: DeletionPolicy) {
         for _ in 0..10 {
-            let plan = plan_deletion(policy, &self.observed());
+            let plan = deletion::plan(policy, &self.observed());
             if plan.is_empty() {
                 return;
             }
@@ -204,9 +240,35 @@ fn an_autoscaled_deployment_is_lifted_to_its_least_and_never_lowered() {
     world.settle();
     let key = Key { kind: Kind::Deployment, namespace: "tenant-shop".into(), name: "worker".into() };
     assert_eq!(world.objects[&key].body["spec"]["replicas"], json!(3));
-    world.carry_out(Step::Scale { key: key.clone(), replicas: 9 });
+    world.carry_out(Step::Scale { key: key.clone(), replicas: 9, version: None });
     assert_eq!(world.settle(), 0);
     assert_eq!(world.objects[&key].body["spec"]["replicas"], json!(9));
+}
+
+#[test]
+fn the_first_worker_comes_with_a_job_and_the_last_one_goes_without() {
+    let mut world = World::new(json!({ "autoscaling": { "workers": { "minReplicas": 0 } } }));
+    world.settle();
+    let key = Key { kind: Kind::Deployment, namespace: "tenant-shop".into(), name: "worker".into() };
+    let planned = |world: &World, waiting: u64| {
+        let mut observed = world.observed();
+        let jobs = Jobs { waiting, ..Jobs::default() };
+        let idle = Duration::from_mins(if waiting == 0 { 60 } else { 0 });
+        observed.demand = Some(Demand { jobs, idle });
+        world.plan_from(&observed).steps
+    };
+    let scaled = |steps: &[Step]| match steps {
+        [] => None,
+        [Step::Scale { replicas, version: Some(_), .. }] => Some(*replicas),
+        other => panic!("{other:?}"),
+    };
+    for (present, waiting, wanted) in
+        [(0, 0, None), (0, 7, Some(1)), (1, 7, None), (1, 0, Some(0)), (5, 0, None), (5, 900, None)]
+    {
+        world.carry_out(Step::Scale { key: key.clone(), replicas: present, version: None });
+        assert_eq!(scaled(&planned(&world, waiting)), wanted, "{present} {waiting}");
+        assert!(world.plan().steps.is_empty(), "nothing is known of the queue");
+    }
 }
 
 #[test]
@@ -277,7 +339,7 @@ fn a_deletion_waits_for_the_pods_and_says_so() {
             world.put(key.kind, body);
         }
     }
-    let plan = plan_deletion(DeletionPolicy::Delete, &world.observed());
+    let plan = deletion::plan(DeletionPolicy::Delete, &world.observed());
     assert!(plan.steps.is_empty());
     assert_eq!(
         plan.waits_for.unwrap(),
@@ -319,4 +381,59 @@ proptest! {
         prop_assert_eq!(world.objects.keys().cloned().collect::<BTreeSet<_>>(), complete);
         prop_assert_eq!(world.settle(), 0);
     }
+}
+
+#[test]
+fn where_redis_speaks_tls_pods_come_after_the_certificate_and_it_is_kept_with_the_data() {
+    let spec = json!({ "redis": { "topology": "Replicated", "tls": { "enabled": true } }, "worker": { "replicas": 0 } });
+    let mut world = World::new(spec);
+    assert!(world.settle() <= 7, "{:?}", world.done);
+    let order =
+        ["Secret tenant-shop/redis-ca", "Secret tenant-shop/redis-tls", "StatefulSet tenant-shop/redis"]
+            .map(|it| world.position(it));
+    assert!(order.is_sorted(), "{:?}", world.done);
+    for first in ["Secret tenant-shop/redis-tls", "Secret front/route-shop"] {
+        assert_eq!(world.done.iter().filter(|it| *it == first).count(), 1, "{first}: {:?}", world.done);
+    }
+    let before = world.observed().issued().unwrap();
+    world.delete(DeletionPolicy::Retain);
+    let kept = [
+        "Namespace tenant-shop",
+        "Secret tenant-shop/credentials",
+        "Secret tenant-shop/redis-ca",
+        "Secret tenant-shop/redis-tls",
+    ];
+    assert_eq!(world.left(), kept);
+    world.settle();
+    let after = world.observed().issued().unwrap();
+    assert_eq!(after.trusted, before.trusted);
+    assert_ne!(after.certificate, before.certificate, "its Services have other addresses");
+}
+
+#[test]
+fn a_tenant_waits_for_the_authority_of_somebody_else_and_goes_on_without_it() {
+    let mut world =
+        World::new(json!({ "redis": { "tls": { "enabled": true, "issuerSecretRef": "company-ca" } } }));
+    let plan = |world: &World, authority| {
+        let mut observed = world.observed();
+        observed.authority = Some(authority);
+        world.plan_from(&observed)
+    };
+    let lacks = || Err("it is not there yet".to_owned());
+    // The namespace comes first: the Secret is put into it.
+    for step in plan(&world, lacks()).steps {
+        world.carry_out(step);
+    }
+    assert_eq!(plan(&world, lacks()), Plan::wait("it is not there yet"));
+    let made = make_authority(&world.tenant.name, Timestamp::UNIX_EPOCH).unwrap();
+    let authority = Authority::read(&made).unwrap();
+    for _ in 0..7 {
+        for step in plan(&world, Ok(authority.clone())).steps {
+            world.carry_out(step);
+        }
+    }
+    assert!(plan(&world, Ok(authority)).is_empty());
+    assert!(world.left().contains(&"StatefulSet tenant-shop/redis".to_owned()));
+    assert!(!world.left().contains(&"Secret tenant-shop/redis-ca".to_owned()));
+    assert_eq!(plan(&world, lacks()), Plan::wait("it is not there yet"), "and it is said");
 }

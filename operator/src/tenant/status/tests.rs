@@ -1,7 +1,11 @@
 //! The status that people and kstatus read, from what was observed.
 
+mod sleep;
+
 use std::sync::Arc;
 
+use keystead_crds::MemberRole;
+use kube::runtime::events::EventType;
 use serde_json::{Value, json};
 
 use super::*;
@@ -9,7 +13,16 @@ use crate::{
     cache::{Objects, Seen},
     fixtures,
     kinds::Kind,
-    tenant::validate::{Invalid, validate},
+    tenant::{
+        members::{
+            Says,
+            cluster::{
+                View,
+                tests::{Shard, formed, members as cluster_members, strangers},
+            },
+        },
+        validate::{Invalid, validate},
+    },
 };
 
 fn at(second: i64) -> Timestamp {
@@ -96,6 +109,14 @@ fn a_tenant_that_works_is_ready() {
             "RouteReady=True Written",
         ]
     );
+}
+
+#[test]
+fn one_redis_that_is_asked_as_its_passwords_change_is_no_member_of_anything() {
+    let mut case = Case::new(true, true);
+    case.observed.members = replicated("P").observed.members;
+    let redis = case.report(&TenantStatus::default(), 1).redis.unwrap();
+    assert_eq!((redis.primary.as_deref(), redis.members), (Some("redis-0"), Vec::new()));
 }
 
 #[test]
@@ -199,18 +220,221 @@ fn a_deletion_says_what_it_waits_for() {
 fn events_tell_of_transitions_and_are_not_repeated() {
     let new = TenantStatus::default();
     let ready = Case::new(true, true).report(&new, 1);
-    let event = transition(&new, &ready).unwrap();
+    let [event] = &events(&new, &ready)[..] else { panic!("one event") };
     assert_eq!((event.kind, event.reason.as_str()), (EventType::Normal, "Ready"));
-    assert_eq!(transition(&ready, &ready), None);
+    assert_eq!(events(&ready, &ready), []);
 
     let degraded = Case::new(false, true).report(&ready, 2);
-    let event = transition(&ready, &degraded).unwrap();
+    let [event] = &events(&ready, &degraded)[..] else { panic!("one event") };
     assert_eq!((event.kind, event.reason.as_str()), (EventType::Warning, "RedisNotAvailable"));
 
     let stalled = |message: &str| {
         let error = Some(Error::Refused { what: "x".into(), message: message.into() });
         Case { error, ..Case::new(true, true) }.report(&ready, 3)
     };
-    assert_eq!(transition(&stalled("a"), &stalled("a")), None);
-    assert!(transition(&stalled("a"), &stalled("b")).unwrap().note.ends_with('b'));
+    assert_eq!(events(&stalled("a"), &stalled("a")), []);
+    assert!(events(&stalled("a"), &stalled("b"))[0].note.ends_with('b'));
+}
+
+/// A Replicated tenant whose members say this of themselves: the first letter of each is P, R, S for syncing, or - for nothing.
+fn replicated(roles: &str) -> Case {
+    let mut objects = observed(true, true).objects;
+    let set = json!({
+        "spec": { "replicas": 3, "updateStrategy": { "type": "OnDelete" } },
+        "status": { "observedGeneration": 1, "readyReplicas": 3, "updateRevision": "a" },
+    });
+    seen(&mut objects, Kind::StatefulSet, "redis", &set);
+    let ip = |ordinal: usize| format!("10.3.2.{ordinal}");
+    let primary = roles.find('P');
+    let mut members = Vec::new();
+    for (ordinal, role) in roles.chars().enumerate() {
+        let name = names::member(u8::try_from(ordinal).unwrap());
+        let labels = json!({ keystead_route::TENANT_LABEL: "shop", "controller-revision-hash": "a" });
+        let pod = json!({
+            "metadata": { "name": name, "namespace": "tenant-shop", "uid": "u", "labels": labels },
+            "spec": { "containers": [{ "name": "redis" }, { "name": "sentinel" }] },
+            "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+        });
+        seen(&mut objects, Kind::Pod, &name, &pod);
+        let replica = |in_sync| Some(Says::Replica { in_sync, is_candidate: true });
+        let says = match role {
+            'P' => Some(Says::Primary { replicas: vec![(ip(1), 1), (ip(2), 7)] }),
+            'R' => replica(true),
+            'S' => replica(false),
+            _ => None,
+        };
+        members.push(Member {
+            name,
+            ip: ip(ordinal),
+            says,
+            version: (role != '-').then(|| "7.2.4".into()),
+            names: primary.map(ip),
+            knows: None,
+            accepts_next: false,
+        });
+    }
+    let mut observed = Observed::new(objects, &"shop".parse().unwrap(), "front");
+    observed.members = members;
+    let spec = json!({ "redis": { "topology": "Replicated" } });
+    Case { observed, spec, ..Case::new(true, true) }
+}
+
+#[test]
+fn members_are_told_with_their_part_and_another_primary_with_its_reason() {
+    let first = replicated("PRR").report(&TenantStatus::default(), 1);
+    assert_eq!(first.phase, Some(Phase::Ready));
+    let redis = first.redis.clone().unwrap();
+    assert_eq!((redis.primary.as_deref(), redis.last_failover), (Some("redis-0"), None));
+    let told: Vec<_> = redis.members.iter().map(|it| (it.name.as_str(), it.role, it.lag_seconds)).collect();
+    assert_eq!(
+        told,
+        [
+            ("redis-0", MemberRole::Primary, None),
+            ("redis-1", MemberRole::Replica, Some(0)),
+            ("redis-2", MemberRole::Replica, Some(10)),
+        ]
+    );
+    assert_eq!(redis.members[2].version.as_deref(), Some("7.2.4"));
+
+    let none = replicated("-RR").report(&first, 2);
+    assert_eq!(none.phase, Some(Phase::Degraded));
+    assert_eq!(find(&none, "RedisAvailable").reason, "NoPrimary");
+    assert_eq!(none.redis.clone().unwrap().primary, None);
+
+    let after = replicated("SPR").report(&none, 3);
+    assert_eq!(find(&after, "RedisAvailable").status, "True");
+    assert_eq!(
+        (after.phase, find(&after, "Ready").reason.as_str()),
+        (Some(Phase::Degraded), "MemberNotReady")
+    );
+    let failover = after.redis.clone().unwrap().last_failover.unwrap();
+    assert_eq!((failover.from.as_str(), failover.to.as_str(), failover.at.0), ("redis-0", "redis-1", at(3)));
+    assert_eq!(failover.reason, "Failover");
+    assert_eq!(events(&none, &after)[0].note, "redis-1 takes the writes now, in the place of redis-0");
+
+    let settled = replicated("RPR").report(&after, 4);
+    assert_eq!(settled.phase, Some(Phase::Ready));
+    assert!(events(&after, &settled).iter().all(|it| it.reason == "Ready"));
+}
+
+/// A Cluster tenant whose members say this.
+fn clustered(shards: &[Shard]) -> Case {
+    let mut objects = observed(true, true).objects;
+    objects.retain(|key, _| key.name != "redis");
+    for shard in shards {
+        let set = json!({
+            "spec": { "replicas": 2, "updateStrategy": { "type": "OnDelete" } },
+            "status": { "observedGeneration": 1, "readyReplicas": 2, "updateRevision": "a" },
+        });
+        seen(&mut objects, Kind::StatefulSet, &names::shard(shard.number), &set);
+    }
+    let members = cluster_members(shards);
+    for member in &members {
+        let labels = json!({ keystead_route::TENANT_LABEL: "shop", "controller-revision-hash": "a" });
+        let pod = json!({
+            "metadata": { "name": member.name, "namespace": "tenant-shop", "uid": "u", "labels": labels },
+            "status": { "conditions": [{ "type": "Ready", "status": if member.says.is_some() { "True" } else { "False" } }] },
+        });
+        seen(&mut objects, Kind::Pod, &member.name, &pod);
+    }
+    let mut observed = Observed::new(objects, &"shop".parse().unwrap(), "front");
+    observed.members = members;
+    let spec = json!({ "redis": { "topology": "Cluster", "shards": shards.len() } });
+    Case { observed, spec, ..Case::new(true, true) }
+}
+
+#[test]
+fn each_shard_has_its_primary_and_a_change_is_told_with_the_shard() {
+    let first = clustered(&formed(3)).report(&TenantStatus::default(), 1);
+    assert_eq!(first.phase, Some(Phase::Ready), "{first:?}");
+    assert_eq!(find(&first, "RedisAvailable").message, "3 shards have a primary each");
+    let redis = first.redis.clone().unwrap();
+    assert_eq!((redis.shards, redis.primary, redis.ready_members), (Some(3), None, 6));
+    assert_eq!(redis.primaries, ["redis-shard-0-0", "redis-shard-1-0", "redis-shard-2-0"]);
+    let told: Vec<_> =
+        redis.members.iter().map(|it| (it.shard.unwrap(), it.role, it.lag_seconds)).skip(2).take(2).collect();
+    assert_eq!(told, [(1, MemberRole::Primary, None), (1, MemberRole::Replica, Some(0))]);
+
+    let mut shards = formed(3);
+    shards[1].primary = None;
+    let none = clustered(&shards).report(&first, 2);
+    assert_eq!(
+        (none.phase, find(&none, "RedisAvailable").reason.as_str()),
+        (Some(Phase::Degraded), "NoPrimary")
+    );
+    assert!(find(&none, "RedisAvailable").message.starts_with("shard 1 has no primary: "));
+    assert_eq!(none.redis.as_ref().unwrap().primaries[1], "redis-shard-1-0", "it was the last");
+
+    shards[1].primary = Some(1);
+    let after = clustered(&shards).report(&none, 3);
+    let failover = after.redis.clone().unwrap().last_failover.unwrap();
+    assert_eq!((failover.shard, failover.reason.as_str()), (Some(1), "Failover"));
+    assert_eq!(
+        events(&none, &after)[0].note,
+        "redis-shard-1-1 takes the writes of shard 1 now, in the place of redis-shard-1-0"
+    );
+}
+
+#[test]
+fn a_shard_that_holds_nothing_yet_leaves_the_others_available() {
+    let before = clustered(&formed(3)).report(&TenantStatus::default(), 1);
+    let mut shards = formed(3);
+    shards.extend(strangers(4).split_off(3));
+    let growing = Case { settled: false, ..clustered(&shards) }.report(&before, 2);
+    assert_eq!(find(&growing, "RedisAvailable").status, "True");
+    assert_eq!(growing.phase, Some(Phase::Updating));
+    let redis = growing.redis.unwrap();
+    assert_eq!((redis.shards, redis.members[6].role), (Some(3), MemberRole::Empty));
+    let new = clustered(&strangers(3)).report(&TenantStatus::default(), 1);
+    assert_eq!(find(&new, "RedisAvailable").reason, "NotFormed");
+}
+
+#[test]
+fn a_part_of_the_data_that_nobody_has_any_more_is_told_once_all_have_answered() {
+    let before = clustered(&formed(3)).report(&TenantStatus::default(), 1);
+    let mut shards = formed(3);
+    shards[1].primary = None;
+    let mut case = clustered(&shards);
+    assert_eq!(find(&case.report(&before, 2), "Stalled").status, "False", "they may come back with it");
+    for (number, member) in case.observed.members[2..4].iter_mut().enumerate() {
+        let alone = format!("{number:040} {}:6379@16379 myself,master - 0 0 0 connected", member.ip);
+        member.knows = Some(View::parse(&alone, ""));
+        member.says = Some(Says::Primary { replicas: Vec::new() });
+    }
+    let lost = case.report(&before, 3);
+    assert_eq!(lost.phase, Some(Phase::Failed));
+    assert_eq!(find(&lost, "Stalled").reason, "DataLost");
+    assert!(
+        find(&lost, "Ready").message.starts_with(
+            "the data of 5461 of 16384 slots is gone: all members answer, and none has it. Shards without data: 1."
+        ),
+        "{:?}",
+        find(&lost, "Ready")
+    );
+    let told = events(&before, &lost);
+    assert!(told.iter().any(|it| it.reason == "DataLost" && it.kind == EventType::Warning), "{told:?}");
+}
+
+#[test]
+fn a_job_that_failed_is_told_with_its_reason_once() {
+    let mut case = Case { settled: false, ..clustered(&formed(3)) };
+    let failed = json!({
+        "type": "Failed", "status": "True", "message": "too often", "lastTransitionTime": "1970-01-01T00:00:00Z",
+    });
+    seen(
+        &mut case.observed.objects,
+        Kind::Job,
+        "redis-reshape",
+        &json!({ "status": { "conditions": [failed] } }),
+    );
+    let status = case.report(&TenantStatus::default(), 1);
+    assert_eq!(find(&status, "Reconciling").reason, "ReshapeFailed");
+    assert_eq!(
+        find(&status, "Reconciling").message,
+        "redis-reshape failed (attempt 1): too often; it is tried again"
+    );
+    let told = |before: &TenantStatus| {
+        events(before, &status).iter().filter(|it| it.reason == "ReshapeFailed").count()
+    };
+    assert_eq!((told(&TenantStatus::default()), told(&status)), (1, 0));
 }

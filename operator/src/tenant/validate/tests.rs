@@ -22,6 +22,19 @@ fn a_spec_that_says_nothing_can_be_built() {
 }
 
 #[test]
+fn each_topology_has_its_own_numbers() {
+    let arrangement = |redis: Value| valid(json!({ "redis": redis })).unwrap().redis.arrangement;
+    assert_eq!(arrangement(json!({})), Arrangement::Standalone);
+    assert_eq!(arrangement(json!({ "topology": "Replicated" })), Arrangement::Replicated { members: 3 });
+    let shards = |wanted, replicas| Arrangement::Cluster(Shards { wanted, leaving: Vec::new(), replicas });
+    assert_eq!(arrangement(json!({ "topology": "Cluster" })), shards(3, 1));
+    let given = json!({ "topology": "Cluster", "shards": 16, "replicasPerShard": 2 });
+    assert_eq!(arrangement(given.clone()), shards(16, 2));
+    let pods = valid(json!({ "redis": given })).unwrap().redis.pods();
+    assert_eq!((pods.len(), pods[5].as_str()), (48, "redis-shard-1-2"));
+}
+
+#[test]
 fn a_version_outside_the_table_is_refused_with_what_there_is() {
     assert_eq!(
         valid(json!({ "redis": { "version": "9.9" } })).unwrap_err().to_string(),
@@ -52,6 +65,26 @@ fn the_version_of_an_own_image_is_its_tag_or_digest() {
 }
 
 #[test]
+fn an_image_whose_tag_tells_of_an_earlier_redis_than_runs_is_refused() {
+    let check = |redis: Value, running| {
+        takes_the_place_of(&valid(json!({ "redis": redis })).unwrap().redis, running)
+            .map_err(|it| it.to_string())
+    };
+    let image = |image: &str| json!({ "image": image });
+    assert_eq!(
+        check(image("h:5000/redis:7.2-alpine"), "7.4").unwrap_err(),
+        "Redis 7.2-alpine does not read the files of 7.4, which runs: choose 7.4 or later. Where the tag of redis.image is not the version of its Redis, name the image by its digest only"
+    );
+    assert!(check(json!({ "version": "7.0" }), "7.2.4").is_err(), "also from an image to a version");
+    for taken in
+        ["h/redis:7.4.1", "h/redis:8.0", "h/redis:7.10", "h/redis:latest", "h/redis", "h/redis@sha256:0123"]
+    {
+        assert_eq!(check(image(taken), "7.4"), Ok(()), "{taken}");
+    }
+    assert_eq!(check(image("h/redis:1.0"), "sha256-0123"), Ok(()), "nobody knows what runs");
+}
+
+#[test]
 fn a_worker_has_a_fixed_number_of_pods_where_nothing_is_left_to_scale() {
     for (spec, expected) in [
         (json!({ "suspend": true, "worker": { "replicas": 3 } }), 0),
@@ -79,6 +112,20 @@ fn a_schedule_the_wrong_way_round_is_refused_by_its_name() {
     let schedules = json!([{ "name": "odd", "cron": "5-3 * * * *", "kind": "ttl.sweep" }]);
     let error = valid(json!({ "worker": { "schedules": schedules } })).unwrap_err().to_string();
     assert!(error.starts_with("worker.schedules, odd: \"5-3 * * * *\" is no schedule"), "{error}");
+}
+
+#[test]
+fn a_webhook_goes_to_the_ports_of_its_schemes_where_none_are_named() {
+    let ports = |webhook: Value| {
+        let tenant = valid(json!({ "worker": { "webhooks": [webhook] } })).unwrap();
+        tenant.worker.webhooks.0[0].ports.clone()
+    };
+    assert_eq!(ports(json!({ "host": "a" })), [443]);
+    assert_eq!(ports(json!({ "host": "a", "allowHttp": true })), [80, 443]);
+    assert_eq!(ports(json!({ "host": "a", "allowHttp": true, "ports": [8080] })), [8080]);
+    let wrong = json!({ "worker": { "webhooks": [{ "host": "a", "addresses": ["10.0.0/8"] }] } });
+    let error = valid(wrong).unwrap_err().to_string();
+    assert_eq!(error, "worker.webhooks, a: \"10.0.0/8\" is no address range: write one such as 10.1.0.0/16");
 }
 
 #[test]

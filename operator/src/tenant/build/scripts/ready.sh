@@ -1,11 +1,14 @@
 #!/bin/sh
 # Ready: Redis answers PONG, so it has its data loaded.
 set -eu
+# shellcheck source-path=SCRIPTDIR source=tls.sh
+. "${KEYSTEAD_CONFIG:-/etc/keystead/redis}/tls.sh"
 
 REDISCLI_AUTH=$(cat /etc/keystead/monitor/password)
 export REDISCLI_AUTH
 cli=$(command -v redis-cli || command -v valkey-cli)
-reply=$("$cli" -h 127.0.0.1 -p 6379 --user monitor PING 2>&1) || true
+# shellcheck disable=SC2086 # a list of arguments
+reply=$("$cli" $secure_own -h 127.0.0.1 -p 6379 --user monitor PING 2>&1) || true
 if [ "$reply" != PONG ]; then
 	echo "$reply" >&2
 	exit 1

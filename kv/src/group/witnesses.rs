@@ -1,0 +1,201 @@
+//! What the other members say of a write: whether they have it, and that none of them has become the primary in the place
+//! of the one that carried it out.
+//!
+//! `WAIT` would tell only the first. A primary that was taken for dead and goes on may still have a replica that has not
+//! heard of the new one: together they would confirm what the new primary never sees.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use redis::{FromRedisValue as _, Value, cmd};
+
+use super::{
+    inherit::{Mark, field},
+    primary::{Role, role_of},
+};
+use crate::{
+    error::{Error, Failed},
+    lines::Lines,
+    options::ConnectOptions,
+};
+
+/// How long a member has for an answer.
+const WITHIN: Duration = Duration::from_millis(100);
+/// How long one is left alone that did not answer.
+const REST: Duration = Duration::from_secs(1);
+/// How long before a member that is behind is asked again.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The members beside the primary.
+pub(super) struct Witnesses {
+    others: Vec<Witness>,
+    begun: Instant,
+}
+
+struct Witness {
+    lines: Lines,
+    /// In milliseconds since the beginning.
+    rests_until: AtomicU64,
+}
+
+/// What a member says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// It follows the primary, and has everything.
+    Has,
+    /// It follows the primary or another, and has it not, or not yet.
+    Behind,
+    /// Nothing that counts: it does not answer, or it is not in sync and will have to fetch everything.
+    Nothing,
+    /// It has become the primary.
+    IsPrimary,
+}
+
+/// What comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Confirmed,
+    /// Not in time.
+    TooFew,
+    /// Another has become the primary.
+    Replaced,
+}
+
+impl Witnesses {
+    pub(super) fn new(options: &ConnectOptions, members: &[String], primary: &str) -> Result<Self, Error> {
+        let witness = |address: &String| {
+            Ok(Witness { lines: Lines::to(options, address, WITHIN)?, rests_until: AtomicU64::new(0) })
+        };
+        let others = members.iter().filter(|address| *address != primary).map(witness);
+        Ok(Self { others: others.collect::<Result<_, Error>>()?, begun: Instant::now() })
+    }
+
+    /// Asks until as many replicas as it takes have everything up to this place, and none that answers is behind.
+    pub(super) async fn confirm(
+        &self,
+        primary: &str,
+        mark: &Mark,
+        replicas: usize,
+        within: Duration,
+    ) -> Verdict {
+        let until = Instant::now() + within;
+        let mut said = vec![Says::Behind; self.others.len()];
+        let mut is_first = true;
+        loop {
+            // Who has it once will not lose it: whoever becomes the primary after this answer has it too. Who rests is asked
+            // all the same where the others are not enough.
+            let asked = self.others.iter().zip(&said).map(async |(witness, before)| match before {
+                Says::Has => Says::Has,
+                _ if is_first && self.rests(witness) => Says::Nothing,
+                _ => self.ask(witness, primary, mark).await,
+            });
+            said = join_all(asked).await;
+            is_first = false;
+            match verdict(&said, replicas) {
+                Some(verdict) => return verdict,
+                None if Instant::now() >= until => return Verdict::TooFew,
+                None => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn rests(&self, witness: &Witness) -> bool {
+        witness.rests_until.load(Ordering::Relaxed) > self.now()
+    }
+
+    async fn ask(&self, witness: &Witness, primary: &str, mark: &Mark) -> Says {
+        let answer = tokio::time::timeout(WITHIN, async {
+            loop {
+                match role(&witness.lines, mark).await {
+                    // Whoever is made the primary ends all connections first: just then its answer counts.
+                    Err(Failed::Redis(error)) if error.is_io_error() && !error.is_timeout() => {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        });
+        match answer.await {
+            Ok(Ok(Answer::Primary { succeeds: true })) => Says::IsPrimary,
+            Ok(Ok(Answer::Replica { role: Role::Replica { of, is_connected }, offset })) => {
+                match (of == primary, is_connected) {
+                    (true, true) if offset >= mark.offset => Says::Has,
+                    (true, true) | (false, _) => Says::Behind,
+                    (true, false) => Says::Nothing,
+                }
+            }
+            // A primary of before that has not heard that it is none any more.
+            Ok(Ok(_)) => Says::Nothing,
+            Ok(Err(Failed::Redis(error))) if error.code().is_some() => Says::Nothing,
+            _ => {
+                let rest = u64::try_from(REST.as_millis()).unwrap_or(u64::MAX);
+                witness.rests_until.store(self.now().saturating_add(rest), Ordering::Relaxed);
+                Says::Nothing
+            }
+        }
+    }
+}
+
+fn verdict(said: &[Says], replicas: usize) -> Option<Verdict> {
+    let count = |wanted: Says| said.iter().filter(|it| **it == wanted).count();
+    if count(Says::IsPrimary) > 0 {
+        return Some(Verdict::Replaced);
+    }
+    (count(Says::Behind) == 0 && count(Says::Has) >= replicas).then_some(Verdict::Confirmed)
+}
+
+enum Answer {
+    Replica {
+        role: Role,
+        offset: u64,
+    },
+    /// Whether it goes on from what the primary in question wrote.
+    Primary {
+        succeeds: bool,
+    },
+}
+
+async fn role(lines: &Lines, mark: &Mark) -> Result<Answer, Failed> {
+    let line = lines.line().await?;
+    let answer = line.one(&cmd("ROLE")).await?;
+    let (role, offset) = match &answer {
+        Value::Array(parts) => (role_of(parts), parts.get(4).cloned()),
+        _ => (None, None),
+    };
+    match role {
+        Some(Role::Primary) => {
+            let info = line.one(cmd("INFO").arg("replication")).await?;
+            let info = String::from_redis_value(info).unwrap_or_default();
+            Ok(Answer::Primary { succeeds: field(&info, "master_replid2") == Some(&mark.history) })
+        }
+        Some(role) => {
+            let offset = offset.and_then(|offset| u64::from_redis_value(offset).ok()).unwrap_or(0);
+            Ok(Answer::Replica { role, offset })
+        }
+        None => Err(Failed::NotSent("an unexpected answer".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Says::{Behind, Has, IsPrimary, Nothing};
+
+    #[test]
+    fn as_many_as_it_takes_must_have_it_and_nobody_may_be_behind() {
+        assert_eq!(verdict(&[Has, Has], 1), Some(Verdict::Confirmed));
+        assert_eq!(verdict(&[Has, Nothing], 1), Some(Verdict::Confirmed), "one may be away");
+        assert_eq!(verdict(&[Has, Behind], 1), None, "it may be the next primary");
+        assert_eq!(verdict(&[Nothing, Nothing], 1), None);
+        assert_eq!(verdict(&[Has, Nothing, Nothing, Nothing], 2), None);
+        assert_eq!(verdict(&[Has, Has, Nothing, Nothing], 2), Some(Verdict::Confirmed));
+        assert_eq!(verdict(&[Has, IsPrimary], 1), Some(Verdict::Replaced));
+    }
+}

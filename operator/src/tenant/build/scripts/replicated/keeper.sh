@@ -1,0 +1,157 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2154 # set by lib.sh and sentinel.sh
+# The keeper, read by sentinel.sh: registers the primary at a Sentinel that knows none, says when the own Redis is a
+# candidate for primary, makes new users and passwords known, and puts right a primary that has been replaced.
+
+# Whom a Sentinel that knows none is to watch, into primary; fails while that is unclear. It has no configuration, so the
+# volume is new: either the others know, or nobody ever knew.
+find_primary() {
+	ask_sentinels
+	if [ -n "$primary" ]; then return 0; fi
+	if [ "$answered" -lt "$count" ]; then
+		say "Sentinel knows no primary and waits for the others: $answered of $count answer, $known know one."
+		return 1
+	fi
+	if [ "$known" -gt 0 ]; then
+		primary=$agreed
+		[ -n "$primary" ] || say "Sentinel knows no primary and waits until the others agree: $votes"
+		[ -n "$primary" ]
+		return
+	fi
+	# Nobody knows. A primary that runs all the same is it; else this is the first start.
+	# shellcheck disable=SC2086 # a list of addresses
+	reports=$(reports_of $all)
+	primary=$first
+	while read -r address role _; do
+		[ "$role" != master ] || primary=$address
+	done <<-EOF
+		$reports
+	EOF
+}
+
+register() {
+	find_primary || return 0
+	note "Sentinel watches $primary."
+	tell 26379 SENTINEL MONITOR "$primary_name" "$primary" 6379 "$quorum" && set_options && return 0
+	say "Sentinel refuses to watch $primary: tries again."
+	tell 26379 SENTINEL REMOVE "$primary_name" || true
+}
+
+# The same as sentinel.sh writes for a Sentinel that knows the primary.
+set_options() {
+	while read -r option value; do
+		tell 26379 SENTINEL SET "$primary_name" "$option" "$value" || return 1
+	done <<-EOF
+		$settings
+	EOF
+	tell 26379 SENTINEL SET "$primary_name" auth-user sentinel && set_auth_pass
+}
+
+set_auth_pass() {
+	password sentinel | tell 26379 -x SENTINEL SET "$primary_name" auth-pass
+}
+
+# The password only where it is another: a Sentinel that is told one drops its connections, and may take Redis for down.
+set_sentinel() {
+	set_users 26379 "$users/sentinel-users.acl" || return 1
+	[ "$(password sentinel)" != "$sentinel_password" ] || return 0
+	set_auth_pass && password sentinel | tell 26379 -x SENTINEL CONFIG SET sentinel-pass || return 1
+	sentinel_password=$(password sentinel)
+}
+
+# A Sentinel reads its certificate only at its start. So that never two of them are away, each has a time of its own by the
+# clock, and ends only while all answer and no failover is under way; but if they do not for five minutes, then all the same:
+# it may be for their certificates.
+renew_sentinel() {
+	[ "$(certificates)" != "$started_with" ] || return 0
+	pause=0.5
+	second=$(date +%s)
+	[ -n "$renew_since" ] || renew_since=$second
+	if [ $((second / 10 % count)) -ne "${pod_name##*-}" ] || [ $((second % 10)) -ge 5 ]; then return 0; fi
+	if [ $((second - renew_since)) -lt 300 ]; then
+		ask_sentinels
+		if [ "$answered" -lt "$count" ] || [ -z "$primary" ]; then return 0; fi
+		case $(ask monitor "$me" 26379 SENTINEL MASTER "$primary_name") in
+		*failover_in_progress* | *_down*) return 0 ;;
+		esac
+	fi
+	note "Sentinel starts anew with another certificate."
+	: >"$run/start-anew"
+	kill -TERM "$child"
+}
+
+# Only who has been in sync since its start, and since it was a primary last, is a candidate: what it has is then a part of
+# what the primary has, also while its link is down.
+candidacy() {
+	tell 6379 CONFIG SET replica-priority "$1" || return 0
+	candidate=$1
+	[ "$1" = 0 ] || note "In sync: a candidate for primary."
+}
+
+# A primary that was cut off is told by the Sentinels after 10 s or more; what it takes until then is lost.
+demote() {
+	ask_sentinels
+	[ -n "$primary" ] && [ "$primary" != "$me" ] || return 0
+	case $(report_of "$primary") in
+	*" master "*) ;;
+	*) return 0 ;;
+	esac
+	note "The Sentinels name $primary, which is a primary: follows it."
+	tell 6379 CONFIG SET replica-priority 0 && tell 6379 REPLICAOF "$primary" 6379
+}
+
+# A Sentinel asks each member every 10 s for its replicas, its part and how far it is: too long to know of a replica that has
+# just come, without which there is nobody to promote.
+look_often() {
+	[ -z "$looks_often" ] || return 0
+	# One that does not know the command goes on as it is.
+	tell 26379 SENTINEL DEBUG INFO-PERIOD 1000 || note "Sentinel does not take INFO-PERIOD: it may know of changes 10 s late."
+	looks_often=yes
+}
+
+# Sets pause: the seconds until the next look.
+look() {
+	pause=0.5
+	vote=$(vote_of "$me")
+	[ -z "$vote" ] || look_often
+	case $vote in
+	"") return 0 ;;
+	*" none")
+		register
+		return 0
+		;;
+	esac
+	# Redis may still be waiting for its start.
+	report=$(report_of "$me")
+	[ -n "$report" ] || return 0
+	reload set_redis set_sentinel || say "Users and passwords could not be made known yet."
+	set_live
+	set_certificate
+	read -r _ role priority link _ _ disk <<-EOF
+		$report
+	EOF
+	case $role:$link:$disk:$priority in
+	# A primary does not show its priority.
+	master:*) [ "$candidate" = 0 ] || candidacy 0 ;;
+	*:up:same:0) candidacy 100 ;;
+	*:0) return 0 ;;
+	*) candidate=$priority ;;
+	esac
+	if [ "$role" = master ] && [ "$vote" != "$me $me" ]; then
+		demote
+		return 0
+	fi
+	pause=5
+}
+
+keep() {
+	set +e
+	# sentinel.sh has put it into the configuration.
+	sentinel_password=$(password sentinel)
+	candidate=unknown looks_often='' renew_since=''
+	while :; do
+		look
+		renew_sentinel
+		sleep "$pause"
+	done
+}

@@ -1,0 +1,153 @@
+//! What is generated, and what of it is read.
+
+use super::*;
+
+fn needs(signing: Algorithm) -> Needs {
+    Needs { signing, encryption: None, topology: Topology::Standalone, webhooks: false }
+}
+
+fn made(contents: &Contents, signing: Algorithm) -> Contents {
+    missing(&"shop".parse().unwrap(), contents, needs(signing)).unwrap()
+}
+
+#[test]
+fn what_is_missing_is_made_and_what_is_there_stays() {
+    let mut contents = made(&Contents::new(), Algorithm::EdDSA);
+    assert!(is_complete(&contents, needs(Algorithm::EdDSA)));
+    let before = read(&contents, needs(Algorithm::EdDSA)).unwrap();
+
+    let added = made(&contents, Algorithm::HS256);
+    assert_eq!(added.keys().collect::<Vec<_>>(), [SIGNING_HS256]);
+    contents.extend(added);
+    let after = read(&contents, needs(Algorithm::HS256)).unwrap();
+    assert_eq!(after.gateway_password, before.gateway_password);
+    assert_eq!(after.keys.len(), 2, "tokens signed before must still be verified");
+    assert_eq!(after.keys[0], before.keys[0]);
+    assert_ne!(after.active_key, before.active_key);
+}
+
+#[test]
+fn a_tenant_that_gets_more_members_gets_what_they_log_in_with() {
+    let mut contents = made(&Contents::new(), Algorithm::EdDSA);
+    let needs = Needs { topology: Topology::Replicated, ..needs(Algorithm::EdDSA) };
+    assert!(read(&contents, needs).is_none());
+    let added = missing(&"shop".parse().unwrap(), &contents, needs).unwrap();
+    assert_eq!(added.keys().collect::<Vec<_>>(), [REPLICATION_PASSWORD, SENTINEL_PASSWORD]);
+    contents.extend(added);
+    let passwords = read(&contents, needs).unwrap().members;
+    assert_ne!(passwords["replication"], passwords["sentinel"]);
+}
+
+#[test]
+fn the_members_of_a_cluster_log_in_as_a_user_of_their_own() {
+    let needs = Needs { topology: Topology::Cluster, ..needs(Algorithm::EdDSA) };
+    let contents = missing(&"shop".parse().unwrap(), &Contents::new(), needs).unwrap();
+    let members = read(&contents, needs).unwrap().members;
+    assert_eq!(members.into_keys().collect::<Vec<_>>(), ["cluster", "replication"]);
+}
+
+#[test]
+fn webhooks_are_signed_with_what_is_made_and_with_what_was_before_while_that_is_kept() {
+    let needs = Needs { webhooks: true, ..needs(Algorithm::EdDSA) };
+    let mut contents = made(&Contents::new(), Algorithm::EdDSA);
+    assert!(read(&contents, needs).is_none() && !is_complete(&contents, needs));
+    let make = |contents: &Contents| missing(&"shop".parse().unwrap(), contents, needs).unwrap();
+    let first = make(&contents);
+    assert_eq!(first.keys().collect::<Vec<_>>(), [WEBHOOK_SECRET]);
+    let bytes = STANDARD.decode(first[WEBHOOK_SECRET].strip_prefix("whsec_").unwrap()).unwrap();
+    assert_eq!(bytes.len(), 32);
+
+    // As a person changes it.
+    contents.insert("webhook-secret-former".into(), first[WEBHOOK_SECRET].clone());
+    contents.extend(make(&contents));
+    let secrets = read(&contents, needs).unwrap().webhook_secrets;
+    assert_eq!(secrets.keys().copied().collect::<Vec<_>>(), WEBHOOK_SECRETS);
+    assert_eq!(secrets["webhook-secret-former"].expose(), first[WEBHOOK_SECRET]);
+    assert_ne!(secrets[WEBHOOK_SECRET], secrets["webhook-secret-former"]);
+}
+
+#[test]
+fn passwords_of_somebody_else_must_all_be_there_and_fit_into_a_configuration() {
+    let mut outside = made(&Contents::new(), Algorithm::EdDSA);
+    let read = |contents: &Contents| Outside::read(Some(&data(contents)), needs(Algorithm::EdDSA));
+    let taken = read(&outside).unwrap();
+    assert_eq!(taken.0.len(), 4, "no key and no API key is taken: {taken:?}");
+    assert!(!format!("{taken:?}").contains(&outside[GATEWAY_PASSWORD]));
+    for wrong in ["", "short", "with a space in it", "with-a-\"-quote-in-it"] {
+        outside.insert(GATEWAY_PASSWORD.into(), wrong.into());
+        assert!(
+            read(&outside).unwrap_err().to_string().starts_with("gateway-password is missing, or"),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn no_two_tenants_share_a_secret_or_a_key_id() {
+    let [one, other] = [(); 2].map(|()| made(&Contents::new(), Algorithm::EdDSA));
+    for (name, text) in &one {
+        assert_ne!(text, &other[name], "{name}");
+    }
+    let id = |contents| read(contents, needs(Algorithm::EdDSA)).unwrap().active_key;
+    assert_ne!(id(&one), id(&other));
+}
+
+#[test]
+fn secrets_are_long_enough() {
+    let contents = made(&Contents::new(), Algorithm::HS256);
+    assert!(STANDARD.decode(&contents[SIGNING_HS256]).unwrap().len() >= 32);
+    assert_eq!(contents[GATEWAY_PASSWORD].len(), 64);
+}
+
+#[test]
+fn the_admins_api_key_is_the_tenants_and_is_known_by_its_hash() {
+    let mut contents = made(&Contents::new(), Algorithm::EdDSA);
+    let text = contents[ADMIN_API_KEY].clone();
+    let key = ApiKeyText::parse(&text).unwrap();
+    assert_eq!((key.tenant, key.id), ("shop", ADMIN_KEY_ID));
+    let hash = read(&contents, needs(Algorithm::EdDSA)).unwrap().admin_key_sha256;
+    assert!(key.has_hash(&hash));
+    contents.insert(ADMIN_API_KEY.into(), "by hand".into());
+    assert_eq!(made(&contents, Algorithm::EdDSA).keys().collect::<Vec<_>>(), [ADMIN_API_KEY]);
+}
+
+#[test]
+fn the_ed25519_key_is_pkcs8_that_signs() {
+    let pem = generate(&"shop".parse().unwrap(), SIGNING_EDDSA).unwrap();
+    let der = STANDARD.decode(pem.lines().nth(1).unwrap()).unwrap();
+    assert!(Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).is_ok());
+}
+
+#[test]
+fn data_survives_the_way_through_the_secret() {
+    let contents = made(&Contents::new(), Algorithm::EdDSA);
+    assert_eq!(super::contents(Some(&data(&contents))), contents);
+}
+
+#[test]
+fn a_key_of_values_is_made_once_for_each_version_and_never_anew() {
+    let version = |version| Needs { encryption: Some(version), ..needs(Algorithm::EdDSA) };
+    let mut contents = made(&Contents::new(), Algorithm::EdDSA);
+    assert_eq!(read(&contents, needs(Algorithm::EdDSA)).unwrap().encryption, None);
+    assert!(read(&contents, version(1)).is_none(), "there is no key yet");
+    let shop = "shop".parse().unwrap();
+    for number in [1, 2] {
+        let added = missing(&shop, &contents, version(number)).unwrap();
+        assert_eq!(added.keys().collect::<Vec<_>>(), [&encryption_key(number)]);
+        assert_eq!(STANDARD.decode(&added[&encryption_key(number)]).unwrap().len(), 32);
+        contents.extend(added);
+    }
+    let names = |needs| {
+        let encryption = read(&contents, needs).unwrap().encryption.unwrap();
+        (encryption.keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>(), encryption.active_key)
+    };
+    let both = vec!["encryption-key-1".to_owned(), "encryption-key-2".to_owned()];
+    assert_eq!(names(version(2)), (both.clone(), Some("encryption-key-2".into())));
+    assert_eq!(names(needs(Algorithm::EdDSA)), (both, None), "turned off, what was written stays readable");
+    contents.insert("encryption-key-1".into(), "by hand".into());
+    assert!(missing(&shop, &contents, version(1)).unwrap().is_empty());
+    let mut raw = data(&contents);
+    raw["encryption-key-1"] = Value::String(STANDARD.encode([0xff; 32]));
+    let contents = super::contents(Some(&raw));
+    assert!(missing(&shop, &contents, version(1)).unwrap().is_empty(), "bytes are not made anew either");
+}

@@ -1,0 +1,140 @@
+//! Workers follow the queue on the real cluster: the last one goes where nothing is to do, jobs bring the most and their end takes
+//! them away, and nobody but the autoscaler decides between one and the most. Also what the status says of a tenant's use.
+
+use std::time::{Duration, Instant};
+
+use keystead_e2e::{Gateway, Tenant, get_json, kubectl_ok, within};
+use serde_json::{Value, json};
+
+const MOST: u64 = 4;
+const JOBS: usize = 200;
+const ENTRIES: usize = 10_000;
+/// A reading each 10 s, the autoscaler each 15 s, and pods that have to start; the machine may be busy.
+const UP: Duration = Duration::from_mins(3);
+/// Jobs that are slow on purpose.
+const DRAINED: Duration = Duration::from_mins(15);
+/// Five minutes without a job, besides.
+const DOWN: Duration = Duration::from_mins(10);
+
+/// Its CPU decides nothing: it is held far below what would be too much of its request, and makes the jobs slow.
+fn spec() -> Value {
+    let at_once = |policies: Value| json!({"stabilizationWindowSeconds": 0, "policies": policies});
+    json!({
+        "worker": {"concurrency": 1, "resources": {"requests": {"cpu": "50m"}, "limits": {"cpu": "50m"}}},
+        "autoscaling": {"workers": {
+            "profile": "Custom", "minReplicas": 0, "maxReplicas": MOST, "cpuUtilization": 1000, "queueDepth": 20,
+            "behavior": {
+                // As the profile Api has it, and down without its ten minutes.
+                "scaleUp": at_once(json!([
+                    {"type": "Percent", "value": 100, "periodSeconds": 15}, {"type": "Pods", "value": 4, "periodSeconds": 15},
+                ])),
+                "scaleDown": at_once(json!([{"type": "Percent", "value": 100, "periodSeconds": 15}])),
+            },
+        }},
+    })
+}
+
+fn replicas(tenant: &Tenant) -> u64 {
+    tenant.field("deployment", "worker", "/spec/replicas").as_u64().expect("a number of pods")
+}
+
+/// What was seen, where it is not this number.
+fn has_replicas(tenant: &Tenant, wanted: u64) -> Result<(), Value> {
+    let found = replicas(tenant);
+    if found == wanted {
+        return Ok(());
+    }
+    let autoscaler = get_json(&["hpa", "worker", "-n", &tenant.namespace()]).unwrap_or_default();
+    let usage = status(tenant)["usage"].clone();
+    Err(json!({"replicas": found, "autoscaler": autoscaler["status"], "usage": usage}))
+}
+
+fn status(tenant: &Tenant) -> Value {
+    get_json(&["tenant", &tenant.name]).expect("the Tenant is there")["status"].clone()
+}
+
+fn waiting(gateway: &Gateway, token: &str, jobs: &[String]) -> usize {
+    let is_open = |id: &&String| {
+        let status = gateway.get(&format!("/api/v1/jobs/{id}"), token).body["status"].clone();
+        status == "pending" || status == "running"
+    };
+    // From the last one on: those before it are done when it has begun.
+    jobs.iter().rev().take_while(is_open).count()
+}
+
+/// Has the operator make a pass, as any change does, and waits for its end: it puts a label back.
+fn operator_looks(tenant: &Tenant) {
+    let other = "app.kubernetes.io/part-of=other";
+    kubectl_ok(&["label", "deployment", "worker", "-n", &tenant.namespace(), other, "--overwrite"]);
+    within(Duration::from_secs(30), "the operator puts the label back", || {
+        let label = tenant.field("deployment", "worker", "/metadata/labels/app.kubernetes.io~1part-of");
+        if label == "keystead" { Ok(()) } else { Err(label) }
+    });
+}
+
+#[test]
+fn slow_jobs_bring_workers_from_none_to_the_most_and_back() {
+    let tenant = Tenant::ready("busy", &spec());
+    let gateway = Gateway::installed();
+    let user = tenant.register(&gateway, "rosa");
+    let token = &user.access_token;
+    for thousand in 0..ENTRIES / 1000 {
+        let item =
+            |number: usize| json!({"key": format!("key-{thousand}-{number}"), "value": "x".repeat(1000)});
+        let items: Vec<Value> = (0..1000).map(item).collect();
+        let answer = gateway.post("/api/v1/kv/batch", Some(token), &json!({"items": items}));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    within(DOWN, "no worker is left where there is nothing to do", || has_replicas(&tenant, 0));
+    within(Duration::from_mins(1), "the status says so", || {
+        let status = status(&tenant);
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let worker =
+            conditions.iter().find(|it| it["type"] == "WorkerAvailable").cloned().unwrap_or_default();
+        let is_told = worker["reason"] == "Idle" && status["usage"]["keys"] == ENTRIES;
+        if is_told && status["phase"] == "Ready" { Ok(()) } else { Err(status) }
+    });
+
+    let begun = Instant::now();
+    let queue = || {
+        let job = json!({"kind": "kv.export", "payload": {"prefix": "key-"}});
+        let queued = gateway.post("/api/v1/jobs", Some(token), &job);
+        assert_eq!(queued.status, 202, "{queued:?}");
+        queued.body["id"].as_str().expect("an id").to_owned()
+    };
+    let jobs: Vec<String> = (0..JOBS).map(|_| queue()).collect();
+    let mut seen = vec![replicas(&tenant)];
+    within(UP, "the most workers that there may be", || {
+        seen.push(replicas(&tenant));
+        has_replicas(&tenant, MOST)
+    });
+    println!(
+        "from none to {MOST} workers: {:.1} s after the first job was queued",
+        begun.elapsed().as_secs_f64()
+    );
+    assert!(seen.is_sorted(), "somebody took workers away while there was work: {seen:?}");
+
+    // A pass of the operator, as any change brings one: it leaves the number alone.
+    operator_looks(&tenant);
+    if waiting(&gateway, token, &jobs) > 100 {
+        assert_eq!(replicas(&tenant), MOST, "the autoscaler's number is the autoscaler's");
+    }
+
+    within(DRAINED, "all jobs are done", || {
+        let left = waiting(&gateway, token, &jobs);
+        if left == 0 { Ok(()) } else { Err(left) }
+    });
+    within(DOWN, "one is left, until nothing was to do for long enough", || has_replicas(&tenant, 1));
+    let done = gateway.job_done(token, "ttl.sweep");
+    assert_eq!(done.body["status"], "succeeded", "{done:?}");
+}
+
+#[test]
+fn what_somebody_scales_by_hand_is_for_the_autoscaler_to_judge() {
+    let tenant =
+        Tenant::ready("steady", &json!({"autoscaling": {"workers": {"minReplicas": 1, "maxReplicas": 3}}}));
+    kubectl_ok(&["scale", "deployment", "worker", "--replicas=3", "-n", &tenant.namespace()]);
+    operator_looks(&tenant);
+    // The profile Api keeps them for ten minutes.
+    assert_eq!(replicas(&tenant), 3);
+}
