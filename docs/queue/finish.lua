@@ -69,39 +69,61 @@ end
 
 -- forget(members, changes): takes finished jobs out, and notes it in the changes of their number.
 local function forget(members, changes)
-  for _, member in ipairs(members) do
-    local was, gone = string.match(member, '^(%a+):(.*)$')
+  if #members == 0 then return end
+  local ids, jobs, parts = {}, {}, {}
+  for i, member in ipairs(members) do
+    local was, id = string.match(member, '^(%a+):(.*)$')
     changes[was] = (changes[was] or 0) - 1
-    redis.call('DEL', job_key(gone))
-    drop_parts(gone)
-    redis.call('ZREM', ALL, gone)
+    ids[i], jobs[i], parts[i] = id, job_key(id), parts_key(id)
   end
+  if redis.call('EXISTS', unpack(parts)) > 0 then
+    for _, id in ipairs(ids) do drop_parts(id) end
+  end
+  redis.call('DEL', unpack(jobs))
+  redis.call('ZREM', ALL, unpack(ids))
 end
 
--- finish(id, from, to, now, retention, cap, fields): a job's end, which also sets these fields. It is kept for a while, and only
--- so many are. The member names the status too, because the job itself may have expired when it is taken out.
-local function finish(id, from, to, now, retention, cap, fields)
-  redis.call('HSET', job_key(id), 'status', to, 'finished', now, unpack(fields))
-  redis.call('EXPIRE', job_key(id), retention)
-  if to == 'succeeded' then
-    redis.call('HDEL', job_key(id), 'checkpoint', 'error')
-    local parts = redis.call('HGET', parts_key(id), 'count')
-    if parts then
-      for number = 0, tonumber(parts) - 1 do redis.call('EXPIRE', part_key(id, number), retention) end
-      redis.call('HSET', parts_key(id), 'whole', 1)
-      redis.call('EXPIRE', parts_key(id), retention)
-    end
-  else
-    redis.call('HDEL', job_key(id), 'checkpoint')
-    drop_parts(id)
+-- keep_parts(id, retention): what a job has left is whole, and kept as long as the job.
+local function keep_parts(id, retention)
+  local parts = redis.call('HGET', parts_key(id), 'count')
+  if not parts then return end
+  for number = 0, tonumber(parts) - 1 do redis.call('EXPIRE', part_key(id, number), retention) end
+  redis.call('HSET', parts_key(id), 'whole', 1)
+  redis.call('EXPIRE', parts_key(id), retention)
+end
+
+-- finish(ends, id, from, to, now, retention, fields): a job's end, which also sets these fields; `settle` completes all ends of a
+-- script at once.
+local function finish(ends, id, from, to, now, retention, fields)
+  local key = job_key(id)
+  redis.call('HSET', key, 'status', to, 'finished', now, unpack(fields))
+  if to == 'succeeded' then redis.call('HDEL', key, 'checkpoint', 'error') else redis.call('HDEL', key, 'checkpoint') end
+  redis.call('EXPIRE', key, retention)
+  ends[#ends + 1] = {id, from, to}
+end
+
+-- settle(ends, now, retention, cap): jobs that have ended are kept for a while, and only so many are. The member names the status
+-- too, because the job itself may have expired when it is taken out.
+local function settle(ends, now, retention, cap)
+  if #ends == 0 then return end
+  local parts, members, changes = {}, {}, {}
+  for i, job in ipairs(ends) do
+    local id, from, to = unpack(job)
+    parts[i], members[2 * i - 1], members[2 * i] = parts_key(id), now, to .. ':' .. id
+    changes[from], changes[to] = (changes[from] or 0) - 1, (changes[to] or 0) + 1
   end
-  redis.call('ZADD', FINISHED, now, to .. ':' .. id)
-  local changes, expired = {[from] = -1, [to] = 1}, now - retention * 1000
-  local surplus, may_be_expired = redis.call('ZCARD', FINISHED) - cap, true
+  if redis.call('EXISTS', unpack(parts)) > 0 then
+    for _, job in ipairs(ends) do
+      if job[3] == 'succeeded' then keep_parts(job[1], retention) else drop_parts(job[1]) end
+    end
+  end
+  redis.call('ZADD', FINISHED, unpack(members))
+  local expired, may_be_expired = now - retention * 1000, true
+  local surplus = redis.call('ZCARD', FINISHED) - cap
   if surplus > 0 then
-    local popped, members = redis.call('ZPOPMIN', FINISHED, math.min(surplus, 10)), {}
-    for i = 1, #popped, 2 do members[#members + 1] = popped[i] end
-    forget(members, changes)
+    local popped, old = redis.call('ZPOPMIN', FINISHED, math.min(surplus, #ends + 10)), {}
+    for i = 1, #popped, 2 do old[#old + 1] = popped[i] end
+    forget(old, changes)
     may_be_expired = tonumber(popped[#popped]) <= expired
   end
   if may_be_expired then
@@ -112,12 +134,12 @@ local function finish(id, from, to, now, retention, cap, fields)
   count(changes)
 end
 
--- take_back(id, now, retention, cap): a job whose worker has lost it goes back, or is dead after its last attempt.
-local function take_back(id, now, retention, cap)
+-- take_back(ends, id, now, retention): a job whose worker has lost it goes back, or is dead after its last attempt.
+local function take_back(ends, id, now, retention)
   local job = redis.call('HMGET', job_key(id), 'priority', 'attempts', 'max_attempts', 'status')
   if job[4] ~= 'running' then return end
   if tonumber(job[2]) >= tonumber(job[3]) then
-    finish(id, 'running', 'dead', now, retention, cap, {'error', 'its worker died'})
+    finish(ends, id, 'running', 'dead', now, retention, {'error', 'its worker died'})
   else
     move(id, 'running', 'pending')
     ready(id, job[1], now)
@@ -145,38 +167,45 @@ local function add(id, kind, payload, priority, run_at, attempts, now)
   return status
 end
 
--- Ends an attempt. Only the worker that still has it may: one whose lease ran out has lost it.
--- KEYS: 1 job
--- ARGV: 1 id, 2 worker, 3 number of the claim, 4 outcome (succeeded, retry, dead, released), 5 error, 6 result (JSON or empty),
---       7 delay of a retry in ms, 8 retention in s, 9 finished jobs kept
--- Returns 1, or 0 where the attempt is not the worker's any more.
-local id, worker, outcome, now = ARGV[1], ARGV[2], ARGV[4], now_ms()
-local held, priority, percent = is_held(id, worker, ARGV[3])
-if not held then return 0 end
-redis.call('SREM', running_key(worker), id)
-local fields = {}
-if ARGV[5] ~= '' and outcome ~= 'succeeded' then fields = {'error', ARGV[5]} end
-if outcome == 'released' or outcome == 'retry' then
-  if #fields > 0 then redis.call('HSET', KEYS[1], unpack(fields)) end
-  if outcome == 'released' then
-    redis.call('HINCRBY', KEYS[1], 'attempts', -1)
-    move(id, 'running', 'pending')
-    ready(id, priority, now)
-    redis.call('PUBLISH', WAKE, '')
-  else
-    local run_at = now + tonumber(ARGV[7])
-    redis.call('HSET', KEYS[1], 'run_at', run_at)
-    move(id, 'running', 'scheduled')
-    redis.call('ZADD', SCHEDULED, run_at, id)
+-- Ends attempts. Only the worker that still has one may: one whose lease ran out has lost it.
+-- KEYS: the jobs, 500 at most
+-- ARGV: 1 worker, 2 retention in s, 3 finished jobs kept, then for each job: id, number of the claim,
+--       outcome (succeeded, retry, dead, released), error, result (JSON or empty), delay of a retry in ms
+-- Returns for each job 1, or 0 where the attempt is not the worker's any more.
+local worker, now, retention = ARGV[1], now_ms(), tonumber(ARGV[2])
+local answers, ends, mine, called = {}, {}, {}, false
+for i = 1, #KEYS do
+  local id, claim, outcome, error, result, delay = unpack(ARGV, 6 * i - 2, 6 * i + 3)
+  local held, priority, percent = is_held(id, worker, claim)
+  answers[i] = held and 1 or 0
+  if held then
+    mine[#mine + 1] = id
+    local fields = {}
+    if error ~= '' and outcome ~= 'succeeded' then fields = {'error', error} end
+    if outcome == 'released' then
+      if #fields > 0 then redis.call('HSET', KEYS[i], unpack(fields)) end
+      redis.call('HINCRBY', KEYS[i], 'attempts', -1)
+      move(id, 'running', 'pending')
+      ready(id, priority, now)
+      called = true
+    elseif outcome == 'retry' then
+      local run_at = now + tonumber(delay)
+      redis.call('HSET', KEYS[i], 'run_at', run_at, unpack(fields))
+      move(id, 'running', 'scheduled')
+      redis.call('ZADD', SCHEDULED, run_at, id)
+    else
+      if outcome == 'succeeded' then
+        if result ~= '' then fields = {'result', result} end
+        if percent then
+          fields[#fields + 1] = 'percent'
+          fields[#fields + 1] = 100
+        end
+      end
+      finish(ends, id, 'running', outcome, now, retention, fields)
+    end
   end
-  return 1
 end
-if outcome == 'succeeded' then
-  if ARGV[6] ~= '' then fields = {'result', ARGV[6]} end
-  if percent then
-    fields[#fields + 1] = 'percent'
-    fields[#fields + 1] = 100
-  end
-end
-finish(id, 'running', outcome, now, tonumber(ARGV[8]), tonumber(ARGV[9]), fields)
-return 1
+if #mine > 0 then redis.call('SREM', running_key(worker), unpack(mine)) end
+settle(ends, now, retention, tonumber(ARGV[3]))
+if called then redis.call('PUBLISH', WAKE, '') end
+return answers

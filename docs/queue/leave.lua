@@ -73,39 +73,61 @@ end
 
 -- forget(members, changes): takes finished jobs out, and notes it in the changes of their number.
 local function forget(members, changes)
-  for _, member in ipairs(members) do
-    local was, gone = string.match(member, '^(%a+):(.*)$')
+  if #members == 0 then return end
+  local ids, jobs, parts = {}, {}, {}
+  for i, member in ipairs(members) do
+    local was, id = string.match(member, '^(%a+):(.*)$')
     changes[was] = (changes[was] or 0) - 1
-    redis.call('DEL', job_key(gone))
-    drop_parts(gone)
-    redis.call('ZREM', ALL, gone)
+    ids[i], jobs[i], parts[i] = id, job_key(id), parts_key(id)
   end
+  if redis.call('EXISTS', unpack(parts)) > 0 then
+    for _, id in ipairs(ids) do drop_parts(id) end
+  end
+  redis.call('DEL', unpack(jobs))
+  redis.call('ZREM', ALL, unpack(ids))
 end
 
--- finish(id, from, to, now, retention, cap, fields): a job's end, which also sets these fields. It is kept for a while, and only
--- so many are. The member names the status too, because the job itself may have expired when it is taken out.
-local function finish(id, from, to, now, retention, cap, fields)
-  redis.call('HSET', job_key(id), 'status', to, 'finished', now, unpack(fields))
-  redis.call('EXPIRE', job_key(id), retention)
-  if to == 'succeeded' then
-    redis.call('HDEL', job_key(id), 'checkpoint', 'error')
-    local parts = redis.call('HGET', parts_key(id), 'count')
-    if parts then
-      for number = 0, tonumber(parts) - 1 do redis.call('EXPIRE', part_key(id, number), retention) end
-      redis.call('HSET', parts_key(id), 'whole', 1)
-      redis.call('EXPIRE', parts_key(id), retention)
-    end
-  else
-    redis.call('HDEL', job_key(id), 'checkpoint')
-    drop_parts(id)
+-- keep_parts(id, retention): what a job has left is whole, and kept as long as the job.
+local function keep_parts(id, retention)
+  local parts = redis.call('HGET', parts_key(id), 'count')
+  if not parts then return end
+  for number = 0, tonumber(parts) - 1 do redis.call('EXPIRE', part_key(id, number), retention) end
+  redis.call('HSET', parts_key(id), 'whole', 1)
+  redis.call('EXPIRE', parts_key(id), retention)
+end
+
+-- finish(ends, id, from, to, now, retention, fields): a job's end, which also sets these fields; `settle` completes all ends of a
+-- script at once.
+local function finish(ends, id, from, to, now, retention, fields)
+  local key = job_key(id)
+  redis.call('HSET', key, 'status', to, 'finished', now, unpack(fields))
+  if to == 'succeeded' then redis.call('HDEL', key, 'checkpoint', 'error') else redis.call('HDEL', key, 'checkpoint') end
+  redis.call('EXPIRE', key, retention)
+  ends[#ends + 1] = {id, from, to}
+end
+
+-- settle(ends, now, retention, cap): jobs that have ended are kept for a while, and only so many are. The member names the status
+-- too, because the job itself may have expired when it is taken out.
+local function settle(ends, now, retention, cap)
+  if #ends == 0 then return end
+  local parts, members, changes = {}, {}, {}
+  for i, job in ipairs(ends) do
+    local id, from, to = unpack(job)
+    parts[i], members[2 * i - 1], members[2 * i] = parts_key(id), now, to .. ':' .. id
+    changes[from], changes[to] = (changes[from] or 0) - 1, (changes[to] or 0) + 1
   end
-  redis.call('ZADD', FINISHED, now, to .. ':' .. id)
-  local changes, expired = {[from] = -1, [to] = 1}, now - retention * 1000
-  local surplus, may_be_expired = redis.call('ZCARD', FINISHED) - cap, true
+  if redis.call('EXISTS', unpack(parts)) > 0 then
+    for _, job in ipairs(ends) do
+      if job[3] == 'succeeded' then keep_parts(job[1], retention) else drop_parts(job[1]) end
+    end
+  end
+  redis.call('ZADD', FINISHED, unpack(members))
+  local expired, may_be_expired = now - retention * 1000, true
+  local surplus = redis.call('ZCARD', FINISHED) - cap
   if surplus > 0 then
-    local popped, members = redis.call('ZPOPMIN', FINISHED, math.min(surplus, 10)), {}
-    for i = 1, #popped, 2 do members[#members + 1] = popped[i] end
-    forget(members, changes)
+    local popped, old = redis.call('ZPOPMIN', FINISHED, math.min(surplus, #ends + 10)), {}
+    for i = 1, #popped, 2 do old[#old + 1] = popped[i] end
+    forget(old, changes)
     may_be_expired = tonumber(popped[#popped]) <= expired
   end
   if may_be_expired then
@@ -116,12 +138,12 @@ local function finish(id, from, to, now, retention, cap, fields)
   count(changes)
 end
 
--- take_back(id, now, retention, cap): a job whose worker has lost it goes back, or is dead after its last attempt.
-local function take_back(id, now, retention, cap)
+-- take_back(ends, id, now, retention): a job whose worker has lost it goes back, or is dead after its last attempt.
+local function take_back(ends, id, now, retention)
   local job = redis.call('HMGET', job_key(id), 'priority', 'attempts', 'max_attempts', 'status')
   if job[4] ~= 'running' then return end
   if tonumber(job[2]) >= tonumber(job[3]) then
-    finish(id, 'running', 'dead', now, retention, cap, {'error', 'its worker died'})
+    finish(ends, id, 'running', 'dead', now, retention, {'error', 'its worker died'})
   else
     move(id, 'running', 'pending')
     ready(id, job[1], now)

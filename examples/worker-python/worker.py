@@ -62,7 +62,7 @@ class Worker:
             error = f"{type(failure).__name__}: {failure}"
             outcome = "retry" if kind in KINDS and attempt < most else "dead"
         delay = int(1000 * 2 ** min(attempt - 1, 11) * random.uniform(1, 1.25))
-        self.call("finish", [key], id, self.name, claim, outcome, error, result, delay, *KEPT)
+        self.call("finish", [key], self.name, *KEPT, id, claim, outcome, error, result, delay)
         self.held.discard(id)
         print(id, kind, outcome, flush=True)
 

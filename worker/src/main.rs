@@ -3,6 +3,7 @@
 mod attempt;
 mod backend;
 mod config;
+mod ends;
 mod health;
 mod kinds;
 mod loki;

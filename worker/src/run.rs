@@ -9,7 +9,7 @@ use std::{
 
 use apalis::prelude::{Data, WorkerBuilder};
 use futures::FutureExt as _;
-use keystead_kv::queue::{Claim, Claims, Ending, Queue, Wake, kinds::Work};
+use keystead_kv::queue::{Claim, Claims, ENDS, Ending, Queue, Wake, kinds::Work};
 use keystead_telemetry::{TARGET, continue_from};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -21,6 +21,7 @@ use crate::{
     LEASE,
     attempt::Attempt,
     backend::Source,
+    ends::Ends,
     health::Health,
     kinds::{self, Context, Failure},
     used::Used,
@@ -41,6 +42,7 @@ pub(crate) struct Claimed {
 pub(crate) struct Shared {
     context: Context,
     claims: Claims,
+    ends: Ends,
     health: Health,
     /// Bytes that a job may leave when they are compressed.
     max_result_bytes: u64,
@@ -59,7 +61,9 @@ impl Shared {
         max_result_bytes: u64,
         used: Used,
     ) -> Self {
-        Self { context, claims, health, max_result_bytes, open: Mutex::default(), ended: Notify::new(), used }
+        let ends = Ends::new(claims.clone());
+        let (open, ended) = (Mutex::default(), Notify::new());
+        Self { context, claims, ends, health, max_result_bytes, open, ended, used }
     }
 
     /// Waits until no claimed job is left.
@@ -101,10 +105,12 @@ pub(crate) async fn work(
     };
     fetching.abort();
     let left: Vec<Claim> = shared.open().drain().map(|(_, claim)| claim).collect();
-    for claim in left {
-        tracing::warn!(job = claim.id, "given back: the grace is over");
-        if let Err(error) = shared.claims.end(&claim, &Ending::Released).await {
-            tracing::warn!(job = claim.id, %error, "not given back: its lease will run out");
+    for some in left.chunks(ENDS) {
+        let released: Vec<_> = some.iter().map(|claim| (claim, &Ending::Released)).collect();
+        let jobs: Vec<&str> = some.iter().map(|claim| claim.id.as_str()).collect();
+        match shared.claims.end_all(&released).await {
+            Ok(_) => tracing::warn!(?jobs, "given back: the grace is over"),
+            Err(error) => tracing::warn!(?jobs, %error, "not given back: their leases will run out"),
         }
     }
     renewal.abort();
@@ -201,7 +207,7 @@ async fn handle(claimed: Claimed, shared: Data<Arc<Shared>>) {
     let shared = shared.0;
     let claim = claimed.claim.clone();
     let started = Instant::now();
-    tracing::info!(job = claim.id, kind = claim.kind, attempt = claim.attempt, "begun");
+    tracing::debug!(job = claim.id, kind = claim.kind, attempt = claim.attempt, "begun");
     let span = span(&claim);
     shared.used.note(&claim.kind).await;
     let attempt = AssertUnwindSafe(attempt(&claim, &shared)).catch_unwind().instrument(span.clone()).await;
@@ -216,7 +222,7 @@ async fn handle(claimed: Claimed, shared: Data<Arc<Shared>>) {
         }
     };
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(job = claim.id, kind = claim.kind, status, milliseconds, "ended");
+    tracing::info!(job = claim.id, kind = claim.kind, attempt = claim.attempt, status, milliseconds, "ended");
     if status != "success" {
         span.record("otel.status_code", "ERROR");
     }
@@ -259,7 +265,7 @@ async fn end(shared: &Shared, claim: &Claim, ending: &Ending) {
     let mut pause = Duration::from_millis(100);
     let started = Instant::now();
     loop {
-        match shared.claims.end(claim, ending).await {
+        match shared.ends.end(claim, ending).await {
             Ok(true) => return,
             Ok(false) => {
                 tracing::warn!(job = claim.id, "the lease had run out: somebody else has the job");

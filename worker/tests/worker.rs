@@ -124,6 +124,61 @@ async fn failures_are_retried_later_and_then_dead_and_can_be_run_again() {
     assert_eq!(ended(&queue, &id, "succeeded").await.attempts, 1);
 }
 
+/// One call of several ends, each with an outcome of its own.
+#[tokio::test]
+async fn attempts_that_end_together_are_each_told_what_became_of_them() {
+    let server = Server::start();
+    let queue = queue(&server);
+    let claims = Claims::new(&queue, "w".into(), Duration::from_mins(1));
+    for _ in 0..5 {
+        queue.enqueue(&NewJob::new("kv.export", "null")).await.unwrap();
+    }
+    let (taken, _) = claims.fetch(5).await.unwrap();
+    let [done, _, dead, _, gone] = &taken[..] else { panic!("{taken:?}") };
+    assert!(claims.end(gone, &Ending::Dead { error: "before".into() }).await.unwrap());
+    // What a job leaves is kept with it or dropped with it, whatever the others of the call do.
+    for claim in [done, dead] {
+        let left = claims.leave(claim, 0, b"bytes", &Report::default(), 1000).await.unwrap();
+        assert_eq!(left, Left::Kept);
+    }
+    let endings = [
+        Ending::Succeeded { result: "[1]".into() },
+        Ending::Failed { error: "no luck".into(), retry_after: Duration::from_hours(1) },
+        Ending::Dead { error: "no use".into() },
+        Ending::Released,
+        Ending::Succeeded { result: String::new() },
+    ];
+    let mut ends: Vec<_> = taken.iter().zip(&endings).collect();
+    ends.push((done, &endings[2]));
+    let told = claims.end_all(&ends).await.unwrap();
+    assert_eq!(told, [true, true, true, true, false, false], "gone has ended before, and each ends once");
+    let mut found = Vec::new();
+    for claim in &taken {
+        let job = queue.get(&claim.id).await.unwrap().unwrap();
+        found.push((job.status, job.attempts, job.error, job.result.map(|result| result.to_string())));
+    }
+    let text = |text: &str| Some(text.to_owned());
+    let expected = [
+        ("succeeded", 1, None, text("[1]")),
+        ("scheduled", 1, text("no luck"), None),
+        ("dead", 1, text("no use"), None),
+        ("pending", 0, None, None),
+        ("dead", 1, text("before"), None),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(status, attempts, error, result)| (status.to_owned(), attempts, error, result))
+    );
+    let mut counts = queue.counts().await.unwrap();
+    counts.retain(|(_, count)| *count > 0);
+    counts.sort();
+    let expected = [("dead", 2), ("pending", 1), ("scheduled", 1), ("succeeded", 1)];
+    assert_eq!(counts, expected.map(|(status, count)| (status.to_owned(), count)));
+    assert_eq!(server.cli(&["EXISTS", &format!("jobs:{{j}}:parts:{}", done.id)]), "1");
+    assert_eq!(server.cli(&["EXISTS", &format!("jobs:{{j}}:parts:{}", dead.id)]), "0");
+    assert_eq!(server.cli(&["SCARD", "jobs:{j}:running:w"]), "0");
+}
+
 #[tokio::test]
 async fn a_job_that_never_came_goes_back_although_its_worker_lives() {
     let server = Server::start();

@@ -7,5 +7,7 @@ if not status then return -1 end
 if status ~= 'pending' and status ~= 'scheduled' then return 0 end
 redis.call('ZREM', READY, ARGV[1])
 redis.call('ZREM', SCHEDULED, ARGV[1])
-finish(ARGV[1], status, 'cancelled', now_ms(), tonumber(ARGV[2]), tonumber(ARGV[3]), {})
+local ends, now, retention = {}, now_ms(), tonumber(ARGV[2])
+finish(ends, ARGV[1], status, 'cancelled', now, retention, {})
+settle(ends, now, retention, tonumber(ARGV[3]))
 return 1

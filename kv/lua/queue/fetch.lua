@@ -18,7 +18,9 @@ end
 
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)) do
   local ids = redis.call('SPOP', running_key(dead), 100)
-  for _, id in ipairs(ids) do take_back(id, now, tonumber(ARGV[4]), tonumber(ARGV[5])) end
+  local ends, retention = {}, tonumber(ARGV[4])
+  for _, id in ipairs(ids) do take_back(ends, id, now, retention) end
+  settle(ends, now, retention, tonumber(ARGV[5]))
   if #ids < 100 then redis.call('ZREM', KEYS[1], dead) end
 end
 

@@ -1,35 +1,42 @@
--- Ends an attempt. Only the worker that still has it may: one whose lease ran out has lost it.
--- KEYS: 1 job
--- ARGV: 1 id, 2 worker, 3 number of the claim, 4 outcome (succeeded, retry, dead, released), 5 error, 6 result (JSON or empty),
---       7 delay of a retry in ms, 8 retention in s, 9 finished jobs kept
--- Returns 1, or 0 where the attempt is not the worker's any more.
-local id, worker, outcome, now = ARGV[1], ARGV[2], ARGV[4], now_ms()
-local held, priority, percent = is_held(id, worker, ARGV[3])
-if not held then return 0 end
-redis.call('SREM', running_key(worker), id)
-local fields = {}
-if ARGV[5] ~= '' and outcome ~= 'succeeded' then fields = {'error', ARGV[5]} end
-if outcome == 'released' or outcome == 'retry' then
-  if #fields > 0 then redis.call('HSET', KEYS[1], unpack(fields)) end
-  if outcome == 'released' then
-    redis.call('HINCRBY', KEYS[1], 'attempts', -1)
-    move(id, 'running', 'pending')
-    ready(id, priority, now)
-    redis.call('PUBLISH', WAKE, '')
-  else
-    local run_at = now + tonumber(ARGV[7])
-    redis.call('HSET', KEYS[1], 'run_at', run_at)
-    move(id, 'running', 'scheduled')
-    redis.call('ZADD', SCHEDULED, run_at, id)
+-- Ends attempts. Only the worker that still has one may: one whose lease ran out has lost it.
+-- KEYS: the jobs, 500 at most
+-- ARGV: 1 worker, 2 retention in s, 3 finished jobs kept, then for each job: id, number of the claim,
+--       outcome (succeeded, retry, dead, released), error, result (JSON or empty), delay of a retry in ms
+-- Returns for each job 1, or 0 where the attempt is not the worker's any more.
+local worker, now, retention = ARGV[1], now_ms(), tonumber(ARGV[2])
+local answers, ends, mine, called = {}, {}, {}, false
+for i = 1, #KEYS do
+  local id, claim, outcome, error, result, delay = unpack(ARGV, 6 * i - 2, 6 * i + 3)
+  local held, priority, percent = is_held(id, worker, claim)
+  answers[i] = held and 1 or 0
+  if held then
+    mine[#mine + 1] = id
+    local fields = {}
+    if error ~= '' and outcome ~= 'succeeded' then fields = {'error', error} end
+    if outcome == 'released' then
+      if #fields > 0 then redis.call('HSET', KEYS[i], unpack(fields)) end
+      redis.call('HINCRBY', KEYS[i], 'attempts', -1)
+      move(id, 'running', 'pending')
+      ready(id, priority, now)
+      called = true
+    elseif outcome == 'retry' then
+      local run_at = now + tonumber(delay)
+      redis.call('HSET', KEYS[i], 'run_at', run_at, unpack(fields))
+      move(id, 'running', 'scheduled')
+      redis.call('ZADD', SCHEDULED, run_at, id)
+    else
+      if outcome == 'succeeded' then
+        if result ~= '' then fields = {'result', result} end
+        if percent then
+          fields[#fields + 1] = 'percent'
+          fields[#fields + 1] = 100
+        end
+      end
+      finish(ends, id, 'running', outcome, now, retention, fields)
+    end
   end
-  return 1
 end
-if outcome == 'succeeded' then
-  if ARGV[6] ~= '' then fields = {'result', ARGV[6]} end
-  if percent then
-    fields[#fields + 1] = 'percent'
-    fields[#fields + 1] = 100
-  end
-end
-finish(id, 'running', outcome, now, tonumber(ARGV[8]), tonumber(ARGV[9]), fields)
-return 1
+if #mine > 0 then redis.call('SREM', running_key(worker), unpack(mine)) end
+settle(ends, now, retention, tonumber(ARGV[3]))
+if called then redis.call('PUBLISH', WAKE, '') end
+return answers

@@ -64,6 +64,9 @@ pub enum Left {
 /// How much of a report's message is kept.
 const MESSAGE_CHARACTERS: usize = 200;
 
+/// How many attempts are ended by one call at most.
+pub const ENDS: usize = 100;
+
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -75,6 +78,18 @@ pub enum Ending {
     Dead { error: String },
     /// Not begun: it goes back as it was.
     Released,
+}
+
+impl Ending {
+    /// How long its texts are.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Succeeded { result: text }
+            | Self::Failed { error: text, .. }
+            | Self::Dead { error: text } => text.len(),
+            Self::Released => 0,
+        }
+    }
 }
 
 impl Report<'_> {
@@ -227,30 +242,36 @@ impl Claims {
 
     /// Ends an attempt; false where the lease had run out and somebody else has the job.
     pub async fn end(&self, claim: &Claim, ending: &Ending) -> Result<bool, Error> {
-        let (outcome, error, result, delay): (&str, &str, &str, Duration) = match ending {
-            Ending::Succeeded { result } => ("succeeded", "", result, Duration::ZERO),
-            Ending::Failed { error, .. } if claim.attempt >= claim.max_attempts => {
-                ("dead", error, "", Duration::ZERO)
-            }
-            Ending::Failed { error, retry_after } => ("retry", error, "", *retry_after),
-            Ending::Dead { error } => ("dead", error, "", Duration::ZERO),
-            Ending::Released => ("released", "", "", Duration::ZERO),
-        };
-        let (number, delay) = (claim.number.to_string(), milliseconds(delay).to_string());
+        Ok(self.end_all(&[(claim, ending)]).await?.first() == Some(&true))
+    }
+
+    /// Ends up to [`ENDS`] attempts with one call, and says of each what [`Self::end`] says.
+    pub async fn end_all(&self, ends: &[(&Claim, &Ending)]) -> Result<Vec<bool>, Error> {
         let (retention, kept) = (RETENTION.as_secs().to_string(), FINISHED_KEPT.to_string());
-        let key = job_key(&claim.id);
-        let arguments: [&[u8]; 9] = [
-            claim.id.as_bytes(),
-            self.worker.as_bytes(),
-            number.as_bytes(),
-            outcome.as_bytes(),
-            error.as_bytes(),
-            result.as_bytes(),
-            delay.as_bytes(),
-            retention.as_bytes(),
-            kept.as_bytes(),
-        ];
-        self.connection.eval(&script::JOB_FINISH, Effect::Write, &[key.as_bytes()], &arguments).await
+        let numbers: Vec<[String; 3]> = ends
+            .iter()
+            .map(|(claim, ending)| {
+                let delay = match ending {
+                    Ending::Failed { retry_after, .. } => milliseconds(*retry_after),
+                    _ => 0,
+                };
+                [job_key(&claim.id), claim.number.to_string(), delay.to_string()]
+            })
+            .collect();
+        let keys: Vec<&[u8]> = numbers.iter().map(|[key, ..]| key.as_bytes()).collect();
+        let mut arguments: Vec<&[u8]> = vec![self.worker.as_bytes(), retention.as_bytes(), kept.as_bytes()];
+        for ((claim, ending), [_, number, delay]) in ends.iter().zip(&numbers) {
+            let (outcome, error, result) = match ending {
+                Ending::Succeeded { result } => ("succeeded", "", result.as_str()),
+                Ending::Failed { error, .. } if claim.attempt < claim.max_attempts => {
+                    ("retry", error.as_str(), "")
+                }
+                Ending::Failed { error, .. } | Ending::Dead { error } => ("dead", error.as_str(), ""),
+                Ending::Released => ("released", "", ""),
+            };
+            arguments.extend([&claim.id, number, outcome, error, result, delay].map(str::as_bytes));
+        }
+        self.connection.eval(&script::JOB_FINISH, Effect::Write, &keys, &arguments).await
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     script,
 };
 
-pub use claims::{Claim, Claims, Ending, Left, Report, Wake};
+pub use claims::{Claim, Claims, ENDS, Ending, Left, Report, Wake};
 pub use parts::{Input, MAX_INPUT_BYTES, PART_BYTES, Parts};
 pub use schedules::{InvalidName, MAX_SCHEDULES, NewSchedule, PutSchedule, Schedule, ScheduleName};
 pub use webhook::Webhook;

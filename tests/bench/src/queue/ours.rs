@@ -3,7 +3,6 @@
 use std::{path::Path, process::Command, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use futures::future::join_all;
 use keystead_kv::{
     ConnectOptions, Connection,
     queue::{Claims, Ending, NewJob, Queue},
@@ -94,8 +93,9 @@ impl<'a> Ours<'a> {
             loop {
                 let (some, left) = claims.fetch(CONCURRENCY).await?;
                 let ending = Ending::Succeeded { result: String::new() };
-                for ended in join_all(some.iter().map(|claim| claims.end(claim, &ending))).await {
-                    ensure!(ended?, "somebody else has the job");
+                let ends: Vec<_> = some.iter().map(|claim| (claim, &ending)).collect();
+                for ended in claims.end_all(&ends).await? {
+                    ensure!(ended, "somebody else has the job");
                     done += 1;
                 }
                 if left == 0 {
