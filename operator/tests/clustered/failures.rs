@@ -70,6 +70,25 @@ fn a_primary_that_hangs_is_replaced_and_follows_when_it_wakes() {
     tenant.check("hung", &writer.finish());
 }
 
+/// Seen once where both ends of a move had failed: everybody sends clients to a primary that does not know of its slot.
+#[test]
+fn slots_that_only_their_owner_does_not_know_of_come_back() {
+    let tenant = Tenant::formed(3, 1);
+    let filled = tenant.fill();
+    let primary = tenant.settle()[1];
+    let owner = &tenant.members[primary];
+    let slots = owner.own().unwrap().slots;
+    let first: u16 = slots[0].split('-').next().unwrap().parse().unwrap();
+    for slot in [first, first + 7, first + 8] {
+        assert_eq!(owner.redis(&["CLUSTER", "DELSLOTS", &slot.to_string()]).text(), "OK");
+    }
+    tenant
+        .wait_for("it takes them back", |it| it.members[primary].own().is_some_and(|own| own.slots == slots));
+    assert!(owner.log().contains(&format!("Takes slots {first} to {first} back")), "{}", tenant.logs());
+    assert_eq!(tenant.settle()[1], primary);
+    tenant.check("slots taken back", &filled);
+}
+
 #[test]
 fn two_shards_lose_a_member_at_once() {
     let mut tenant = Tenant::formed(3, 1);

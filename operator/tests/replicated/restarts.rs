@@ -88,8 +88,8 @@ fn an_empty_primary_does_not_resume_while_others_have_data() {
     tenant.wait_for("the others have loaded", |it| it.members[1].info("loading") == "0");
     tenant.members[1].redis(&["CONFIG", "SET", "replica-priority", "100"]);
     tenant.wait_for("it takes over", |it| it.members[1].info("role") == "master");
-    // On a machine with much to do a second failover may follow.
-    assert_ne!(tenant.settle(), 0, "it has no data");
+    // On a machine with much to do a second failover may follow, also to the first once that has the data again.
+    tenant.settle();
     assert_eq!(tenant.check("all killed, the primary emptied", &account), 0);
 }
 

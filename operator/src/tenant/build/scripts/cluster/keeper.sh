@@ -17,10 +17,15 @@ serves_shard() {
 }
 
 # Sets what the own Redis says: own_id, own_role, own_candidate, own_primary (whom it follows) and own_slots, known (how many
-# others), and of the primary of its shard, if that is another one, chief (its id) and chief_address.
+# others), owned (how many slots have an owner), and of the primary of its shard, if that is another one, chief (its id) and
+# chief_address.
 read_view() {
-	own_id='' own_role='' own_candidate='' own_primary='' own_slots='' known=0 chief='' chief_address=''
+	own_id='' own_role='' own_candidate='' own_primary='' own_slots='' known=0 owned=0 chief='' chief_address=''
 	while read -r who id address role health candidate primary _ slots; do
+		if [ "$role" = primary ]; then
+			count_slots "$slots"
+			owned=$((owned + counted))
+		fi
 		if [ "$who" = self ]; then
 			own_id=$id own_role=$role own_candidate=$candidate own_primary=$primary own_slots=$slots
 			continue
@@ -104,6 +109,28 @@ take_over_moves() {
 	done
 }
 
+# Slots that nobody owns as this primary sees it, while all the others say that it does: they send clients here. Seen where both
+# ends of a move failed within a second.
+take_back_slots() {
+	# shellcheck disable=SC2086 # a list of addresses
+	views=$(views_of $others)
+	echo "$view" | owned_ranges | gaps | while read -r from to; do
+		agree=0 differ=0
+		while read -r _ who id _ role _ _ _ _ slots; do
+			[ "$who:$role" = other:primary ] || continue
+			if has_slot "$from" "$slots" && has_slot "$to" "$slots"; then
+				if [ "$id" = "$own_id" ]; then agree=$((agree + 1)); else differ=$((differ + 1)); fi
+			fi
+		done <<-EOF
+			$views
+		EOF
+		if [ "$differ" -eq 0 ] && [ "$((agree * 2))" -gt "$known" ]; then
+			note "Takes slots $from to $to back: the others send clients here for them."
+			tell 6379 CLUSTER ADDSLOTSRANGE "$from" "$to" || true
+		fi
+	done
+}
+
 # Every member does so in the same seconds: who still knows somebody tells the others of them.
 forget_gone() {
 	addresses=' '
@@ -176,6 +203,7 @@ look() {
 		follow
 		return 0
 	fi
+	if [ "$own_role" = primary ] && [ "$owned" -lt 16384 ]; then take_back_slots; fi
 	forget_gone
 	pause=1
 }

@@ -14,30 +14,9 @@ at() {
 	[ "$answer" = OK ]
 }
 
-# Sets counted to how many slots these ranges have.
-count_slots() {
-	counted=0
-	for range in $1; do
-		[ "$range" != - ] || continue
-		counted=$((counted + ${range#*-} - ${range%-*} + 1))
-	done
-}
-
 # Prints the ranges of slots that are owned as this member says, a line each, of views.
 slots_said_by() {
-	sed -n "s/^$1 [^ ]* [^ ]* [^ ]* primary [^ ]* [^ ]* [^ ]* [^ ]* //p" | tr ' ' '\n' | grep '^[0-9]'
-}
-
-# Prints the first and the last of each row of slots that these ranges leave out.
-gaps() {
-	sort -n | {
-		next=0
-		while IFS=- read -r low high; do
-			[ "$low" -le "$next" ] || echo "$next $((low - 1))"
-			next=$((${high:-$low} + 1))
-		done
-		[ "$next" -gt 16383 ] || echo "$next 16383"
-	}
+	sed -n "s/^$1 //p" | owned_ranges
 }
 
 # redis-cli's own way of moving slots. The password is in no command line.

@@ -39,6 +39,32 @@ has_slot() {
 	return 1
 }
 
+# Sets counted to how many slots these ranges have.
+count_slots() {
+	counted=0
+	for range in $1; do
+		[ "$range" != - ] || continue
+		counted=$((counted + ${range#*-} - ${range%-*} + 1))
+	done
+}
+
+# Prints the ranges of slots that have an owner, a line each, of a view.
+owned_ranges() {
+	sed -n "s/^[^ ]* [^ ]* [^ ]* primary [^ ]* [^ ]* [^ ]* [^ ]* //p" | tr ' ' '\n' | grep '^[0-9]'
+}
+
+# Prints the first and the last of each row of slots that these ranges leave out.
+gaps() {
+	sort -n | {
+		next=0
+		while IFS=- read -r low high; do
+			[ "$low" -le "$next" ] || echo "$next $((low - 1))"
+			next=$((${high:-$low} + 1))
+		done
+		[ "$next" -gt 16383 ] || echo "$next 16383"
+	}
+}
+
 # described [PREFIX]: turns the lines of CLUSTER NODES, or of nodes.conf, into
 # who id address role health candidate primary epoch slots:
 # self|other, the id, its address or `-`, primary|replica, up|doubted|failed|gone (another has its address), yes|no, the id
