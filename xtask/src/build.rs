@@ -54,7 +54,7 @@ pub(crate) fn binaries(names: &[&str], profile: Profile) -> Result<Vec<PathBuf>>
         }
     } else {
         // As the tests build it: another selection of packages would select other features and build all anew.
-        build.args(["--workspace", "--bins"]);
+        build.args(["--workspace", "--bins", "--all-features"]);
     }
     let status = build.status().context("starting cargo")?;
     ensure!(status.success(), "cargo build of {} failed", names.join(", "));

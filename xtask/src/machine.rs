@@ -16,7 +16,7 @@ use std::{
 const WINDOW: Duration = Duration::from_secs(5);
 /// Of a window's processor time, in percent: from here on it was taken away.
 const MUCH: u64 = 25;
-/// So many windows of that kind are worth a second try.
+/// So many windows of that kind are worth a second try; of what is shorter, a third of its time.
 const WINDOWS: u32 = 3;
 /// How long a quiet time is waited for.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -54,6 +54,7 @@ pub(crate) struct Watch {
     ended: Arc<AtomicBool>,
     windows: Arc<AtomicU32>,
     thread: JoinHandle<()>,
+    began: Instant,
 }
 
 impl Watch {
@@ -73,7 +74,7 @@ impl Watch {
                 before = now;
             }
         });
-        Self { ended, windows, thread }
+        Self { ended, windows, thread, began: Instant::now() }
     }
 
     /// For how long the machine was without its processors, where that is worth a second try.
@@ -83,7 +84,8 @@ impl Watch {
         // It does not panic.
         let _ = self.thread.join();
         let windows = self.windows.load(Ordering::Relaxed);
-        (windows >= WINDOWS).then(|| WINDOW * windows)
+        let is_much = windows >= WINDOWS || (windows > 0 && WINDOW * windows * 3 >= self.began.elapsed());
+        is_much.then(|| WINDOW * windows)
     }
 }
 

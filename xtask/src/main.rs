@@ -1,8 +1,10 @@
 //! `cargo xtask`: what a person or CI does with this tree, one word each.
 
+mod ahead;
 mod bench;
 mod build;
 mod dev;
+mod executables;
 mod install;
 mod machine;
 mod tally;
@@ -33,6 +35,8 @@ enum Command {
     Dev(dev::Arguments),
     /// Every test; ends with `N passed, N failed`.
     Test(test::Arguments),
+    /// Builds the programs of the local cluster and of the tests that the cache does not have: half an hour the first time.
+    Tools,
     /// Benchmarks side by side; ratios, not absolutes.
     Bench(bench::Arguments),
     /// Writes crds/yaml and the chart's copy from the types.
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Down => up::down().map(success),
         Command::Dev(arguments) => dev::run(&arguments).map(success),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Tools => ahead::tools().map(success),
         Command::Bench(arguments) => bench::run(&arguments).map(success),
         Command::Crds => build::crds().map(success),
     };

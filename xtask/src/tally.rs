@@ -1,15 +1,27 @@
-//! Counts what passed and what failed: steps of our own and the summaries that cargo's tests print.
+//! Counts what passed and what failed: steps of our own and the summaries that test executables print.
 
 use std::{
+    collections::VecDeque,
     io::{BufRead as _, BufReader},
     process::{Command, ExitCode, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 
 use crate::machine::{self, Watch};
+
+/// A run of tests.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) what: String,
+    /// How a person repeats it.
+    pub(crate) again: String,
+    /// An executable of tests with its arguments.
+    pub(crate) command: Command,
+}
 
 /// What has happened so far.
 #[derive(Debug, Default)]
@@ -40,36 +52,30 @@ impl Tally {
         result.is_ok()
     }
 
-    /// A run of `cargo test`, whose own summaries are counted; a run that ends without one has failed. Where tests fail while the
-    /// machine is without its processors, those are run once more when it has them again.
-    pub(crate) fn tests(&mut self, what: &str, again: &str, command: &mut Command) -> bool {
-        println!("\n=== {what}");
-        let outcome = attempt(what, command, &mut |line| println!("{line}"));
-        self.count(what, again, outcome)
-    }
-
-    /// The same beside something else; what it prints comes at its end.
-    pub(crate) fn tests_beside(
-        &mut self,
-        what: &str,
-        again: &str,
-        command: &mut Command,
-        meanwhile: impl FnOnce(&mut Self),
-    ) {
-        let (outcome, lines) = thread::scope(|scope| {
-            let beside = scope.spawn(|| {
-                let mut lines = Vec::new();
-                let outcome = attempt(what, command, &mut |line| lines.push(line.to_owned()));
-                (outcome, lines)
-            });
-            meanwhile(self);
-            beside.join().unwrap_or_else(|_| (Err(anyhow!("xtask panicked")), Vec::new()))
+    /// Runs of tests, whose own summaries are counted, so many of them beside each other, in this order; a run that ends without a
+    /// summary has failed. What one prints comes whole at its end. Where tests fail while the machine is without its processors, those
+    /// are run once more when it has them again.
+    pub(crate) fn tests(&mut self, runs: Vec<Run>, at_once: usize) -> bool {
+        let (runs, tally) = (Mutex::new(VecDeque::from(runs)), Mutex::new((self, true)));
+        thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    while let Some(mut run) = lock(&runs).pop_front() {
+                        println!("... {}", run.what);
+                        let (started, mut lines) = (Instant::now(), String::new());
+                        let outcome = attempt(&run.what, &mut run.command, &mut |line| {
+                            lines.push_str(line);
+                            lines.push('\n');
+                        });
+                        let mut tally = lock(&tally);
+                        println!("\n=== {} ({:.1} s)\n{lines}", run.what, started.elapsed().as_secs_f64());
+                        let succeeded = tally.0.count(&run.what, &run.again, outcome);
+                        tally.1 &= succeeded;
+                    }
+                });
+            }
         });
-        println!("\n=== {what}");
-        for line in lines {
-            println!("{line}");
-        }
-        self.count(what, again, outcome);
+        tally.into_inner().unwrap_or_else(PoisonError::into_inner).1
     }
 
     fn count(&mut self, what: &str, again: &str, outcome: Result<Outcome>) -> bool {
@@ -118,7 +124,7 @@ struct Summary {
     failed: u64,
 }
 
-/// What a run of `cargo test` came to.
+/// What a run came to.
 #[derive(Debug, Default)]
 struct Outcome {
     summary: Summary,
@@ -135,9 +141,6 @@ impl Outcome {
 
     /// The same command for what failed only.
     fn repeated<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        if !command.get_args().any(|argument| argument == "--") {
-            command.arg("--");
-        }
         command.arg("--exact").args(&self.failed)
     }
 
@@ -204,6 +207,10 @@ fn run(command: &mut Command, print: &mut dyn FnMut(&str)) -> Result<Outcome> {
     Ok(outcome)
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// `test result: ok. 12 passed; 0 failed; 0 ignored; …`
 fn parse(line: &str) -> Option<Summary> {
     let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
@@ -219,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_of_cargo_test_is_read() {
+    fn the_summary_of_a_run_is_read() {
         let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s";
         assert_eq!(parse(line), Some(Summary { passed: 12, failed: 3 }));
         for other in ["test tests::x ... ok", "test result: ok", "", "result: ok. 1 passed; 0 failed"] {
@@ -227,15 +234,28 @@ mod tests {
         }
     }
 
+    fn run_of(program: &str, argument: &str) -> Run {
+        let mut command = Command::new(program);
+        command.arg(argument);
+        Run { what: "x".into(), again: "y".into(), command }
+    }
+
     #[test]
     fn a_run_that_ends_without_a_summary_has_failed() {
         let mut tally = Tally::default();
-        assert!(!tally.tests("x", "x", Command::new("false").arg("x")));
-        assert!(!tally.tests("x", "x", &mut Command::new("/does/not/exist")));
-        let mut summaries = Command::new("printf");
-        summaries.arg("test result: ok. 2 passed; 0 failed; 0\\ntest result: ok. 3 passed; 0 failed; 0\\n");
-        assert!(tally.tests("x", "x", &mut summaries));
+        assert!(!tally.tests(vec![run_of("false", "x")], 1));
+        assert!(!tally.tests(vec![run_of("/does/not/exist", "x")], 1));
+        let summaries = "test result: ok. 2 passed; 0 failed; 0\\ntest result: ok. 3 passed; 0 failed; 0\\n";
+        assert!(tally.tests(vec![run_of("printf", summaries)], 1));
         assert_eq!((tally.passed, tally.failed, tally.failures.len()), (5, 2, 2));
+    }
+
+    #[test]
+    fn of_runs_beside_each_other_each_counts() {
+        let mut tally = Tally::default();
+        let passed = |number| run_of("printf", &format!("test result: ok. {number} passed; 0 failed; 0\\n"));
+        assert!(!tally.tests(vec![passed(1), run_of("false", ""), passed(10), passed(100)], 3));
+        assert_eq!((tally.passed, tally.failed, tally.failures.len()), (111, 1, 1));
     }
 
     #[test]
@@ -249,31 +269,11 @@ mod tests {
         assert_eq!((outcome.failed.join(" "), outcome.success), ("a::x y".into(), true));
         outcome.success = false;
         assert!(outcome.can_be_repeated());
-        for (arguments, expected) in [
-            ("test -p e", "test -p e -- --exact a::x y"),
-            ("test -- --nocapture", "test -- --nocapture --exact a::x y"),
-        ] {
-            let mut command = Command::new("cargo");
-            command.args(arguments.split(' '));
-            let repeated: Vec<_> =
-                outcome.repeated(&mut command).get_args().map(|it| it.to_str().unwrap()).collect();
-            assert_eq!(repeated.join(" "), expected);
-        }
-    }
-
-    #[test]
-    fn what_runs_beside_counts_as_well() {
-        let summary = |text: &str| {
-            let mut command = Command::new("printf");
-            command.arg(format!("test result: {text}\\n"));
-            command
-        };
-        let mut tally = Tally::default();
-        tally.tests_beside("x", "x", &mut summary("ok. 2 passed; 0 failed; 0"), |tally| {
-            tally.tests("y", "y", &mut summary("ok. 3 passed; 0 failed; 0"));
-        });
-        tally.tests_beside("x", "x", &mut Command::new("false"), |_| ());
-        assert_eq!((tally.passed, tally.failed, tally.failures.len()), (5, 1, 1));
+        let mut command = Command::new("tests");
+        command.args(["--test-threads", "2"]);
+        let repeated: Vec<_> =
+            outcome.repeated(&mut command).get_args().map(|it| it.to_str().unwrap()).collect();
+        assert_eq!(repeated.join(" "), "--test-threads 2 --exact a::x y");
     }
 
     #[test]

@@ -6,26 +6,25 @@ use anyhow::{Result, bail, ensure};
 use keystead_cluster::{Cluster, leftovers, packages, paths, shell};
 
 use crate::{
+    ahead::Ahead,
     build::{self, Images, Profile, cargo},
+    executables::{Executable, Executables},
     install::{self, Access, NAMESPACE},
     local_cluster, root,
-    tally::Tally,
+    tally::{Run, Tally},
 };
 
-/// Faults on tenants with several Redis; one after the other, since each has the machine's time in its figures.
-const CHAOS: &str = "test --locked --package keystead-chaos --features cluster --test replicated --test clustered \
-                     --no-fail-fast -- --nocapture --test-threads 1";
-/// Those of it that every test run has, and the faults of them.
-const SHORT_CHAOS: &str = "test --locked --package keystead-chaos --features cluster --test replicated --no-fail-fast \
-                           no_fault -- --nocapture --test-threads 1";
+/// Of the chaos suite on three members, what every test run has.
 const SHORT_FAULTS: &str = "kill -9 of the primary;primary stopped for 5 s;primary's pod deleted;\
                             primary's pod deleted by force, its volume emptied;\
                             primary cut off from the other members for 15 s";
 /// The same of a `Cluster` tenant.
-const SHORT_CLUSTER: &str = "test --locked --package keystead-chaos --features cluster --test clustered --no-fail-fast \
-                             no_fault -- --nocapture --test-threads 1";
 const SHORT_CLUSTER_FAULTS: &str =
     "kill -9 of the primary;primary's pod deleted by force, its volume emptied";
+/// Of the tests without a cluster, those that take minutes.
+const LONG: [&str; 2] = ["clustered", "replicated"];
+/// How many files of tests run beside each other.
+const AT_ONCE: usize = 3;
 /// How often `--chaos` tries each fault; the primary is killed twice as often.
 const CHAOS_ROUNDS: &str = "5";
 
@@ -45,23 +44,55 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     packages::ensure(&[packages::BUILD, packages::REDIS, packages::CHECKS].concat())?;
     let mut tally = Tally::default();
+    let mut ahead = if arguments.fast || arguments.chaos { None } else { Some(Ahead::start()?) };
+    if !arguments.chaos {
+        checks(&mut tally);
+    }
+    let mut built = None;
+    tally.step("building the tests", "cargo test --workspace --all-features --no-run", || {
+        built = Some(Executables::build()?);
+        Ok(())
+    });
+    let Some(mut executables) = built else { return Ok(tally.finish()) };
+    let on_cluster = OnCluster::take(&mut executables)?;
     if arguments.chaos {
-        on_a_cluster(&mut tally, arguments.keep, chaos);
+        on_cluster.run(&mut tally, arguments.keep, OnCluster::chaos);
         return Ok(tally.finish());
     }
-    checks(&mut tally, !arguments.fast);
-    let all = "test --locked --workspace --no-fail-fast";
-    tally.tests("tests without a cluster", &format!("cargo {all}"), cargo().args(all.split(' ')));
+    let loki = executables.take_one("keystead-worker", "loki")?;
+    without_cluster(&mut tally, executables);
     if !arguments.fast {
-        let loki = "test --locked --workspace --features keystead-worker/loki --test loki --no-fail-fast -- --test-threads 1";
-        tally.tests("audit log to a Loki", &format!("cargo {loki}"), cargo().args(loki.split(' ')));
-        on_a_cluster(&mut tally, arguments.keep, tests);
+        on_cluster.run(&mut tally, arguments.keep, OnCluster::tests);
+    }
+    if let Some(ahead) = &mut ahead {
+        dependencies(&mut tally);
+        if ahead.is_done() {
+            tally.tests(vec![alone(&loki, 1)], 1);
+        } else {
+            println!(
+                "\naudit log to a Loki: not run, as no time was left to build it; `{}` builds it first",
+                loki.again()
+            );
+        }
     }
     Ok(tally.finish())
 }
 
-/// What is no test; `install` also builds a checker that is missing.
-fn checks(tally: &mut Tally, install: bool) {
+/// Tests on processes of their own. Most of the time they wait for one.
+fn without_cluster(tally: &mut Tally, mut executables: Executables) {
+    // These take minutes.
+    let mut first = executables.take(|it| LONG.iter().any(|test| it.is("keystead-operator", test)));
+    first.extend(executables.take(|_| true));
+    tally.tests(first.iter().map(|it| alone(it, 2)).collect(), AT_ONCE);
+}
+
+/// A run that needs nothing from us.
+fn alone(executable: &Executable, threads: u8) -> Run {
+    Run { what: executable.again(), again: executable.again(), command: executable.command(threads) }
+}
+
+/// What is no test.
+fn checks(tally: &mut Tally) {
     let format = "fmt --all --check";
     tally.step("format", "cargo fmt --all", || succeed(cargo().args(format.split(' '))));
     let lints = "clippy --locked --quiet --workspace --all-targets --all-features -- -D warnings";
@@ -72,9 +103,12 @@ fn checks(tally: &mut Tally, install: bool) {
     });
     let scripts = "git ls-files .ci/run '*.sh' | xargs shellcheck -x";
     tally.step("shell scripts", scripts, || succeed(Command::new("sh").args(["-c", scripts])));
-    if let Some(mut deny) = cargo_deny(install) {
-        // The advisories come from GitHub: a change there is no failure of this tree.
-        let check = "check bans licenses sources";
+}
+
+/// Licences and sources of what is depended on. The advisories come from GitHub: a change there is no failure of this tree.
+fn dependencies(tally: &mut Tally) {
+    let check = "check bans licenses sources";
+    if let Some(mut deny) = cargo_deny(true) {
         tally.step("dependencies", &format!("cargo deny {check}"), || succeed(deny.args(check.split(' '))));
     } else {
         println!(
@@ -83,8 +117,8 @@ fn checks(tally: &mut Tally, install: bool) {
     }
 }
 
-/// cargo-deny from `PATH`, else from the cache.
-fn cargo_deny(install: bool) -> Option<Command> {
+/// cargo-deny from `PATH`, else from the cache; `install` builds it where it is missing.
+pub(crate) fn cargo_deny(install: bool) -> Option<Command> {
     if shell::succeeds(Command::new("cargo-deny").arg("--version")) {
         return Some(Command::new("cargo-deny"));
     }
@@ -99,105 +133,119 @@ fn cargo_deny(install: bool) -> Option<Command> {
     program.exists().then(|| Command::new(program))
 }
 
-fn on_a_cluster(tally: &mut Tally, keep: bool, tests: fn(&mut Tally, &Cluster, &Images)) {
-    let again = "cargo xtask up";
-    let mut running = None;
-    tally.step("local cluster and images", again, || {
-        Cluster::down()?;
-        let cluster = local_cluster()?;
-        let images = build::images(Profile::Dev)?;
-        install::load(&cluster, &images)?;
-        running = Some((cluster, images));
-        Ok(())
-    });
-    if let Some((cluster, images)) = &running {
-        tests(tally, cluster, images);
-        if keep {
-            println!("\nthe cluster is left up: export KUBECONFIG={}", cluster.kubeconfig().display());
-            return;
+/// The tests that need a Kubernetes.
+struct OnCluster {
+    sign_up: Executable,
+    life: Executable,
+    idle: Executable,
+    upgrade: Executable,
+    /// Each with Tenants of its own.
+    scenarios: Vec<Executable>,
+    replicated_chaos: Executable,
+    clustered_chaos: Executable,
+}
+
+impl OnCluster {
+    fn take(from: &mut Executables) -> Result<Self> {
+        Ok(Self {
+            sign_up: from.take_one("keystead-gateway", "sign_up")?,
+            life: from.take_one("keystead-operator", "life")?,
+            idle: from.take_one("keystead-e2e", "idle")?,
+            upgrade: from.take_one("keystead-e2e", "upgrade")?,
+            replicated_chaos: from.take_one("keystead-chaos", "replicated")?,
+            clustered_chaos: from.take_one("keystead-chaos", "clustered")?,
+            scenarios: from.take(|it| it.package == "keystead-e2e"),
+        })
+    }
+
+    fn run(&self, tally: &mut Tally, keep: bool, tests: fn(&Self, &mut Tally, &Cluster, &Images)) {
+        let again = "cargo xtask up";
+        let mut running = None;
+        tally.step("local cluster and images", again, || {
+            Cluster::down()?;
+            let cluster = local_cluster()?;
+            let images = build::images(Profile::Dev)?;
+            install::load(&cluster, &images)?;
+            running = Some((cluster, images));
+            Ok(())
+        });
+        if let Some((cluster, images)) = &running {
+            tests(self, tally, cluster, images);
+            if keep {
+                println!("\nthe cluster is left up: export KUBECONFIG={}", cluster.kubeconfig().display());
+                return;
+            }
+        }
+        tally.step("the cluster goes and leaves nothing", "cargo xtask down", || {
+            Cluster::down()?;
+            let left = leftovers();
+            ensure!(left.is_empty(), "left behind: {}", left.join(", "));
+            Ok(())
+        });
+    }
+
+    fn chaos(&self, tally: &mut Tally, cluster: &Cluster, images: &Images) {
+        let access = Access::local(cluster);
+        let installed = tally.step("helm install", "cargo xtask up", || {
+            install::chart(&access, Some(&images.tag), &install::local_values())
+        });
+        if installed {
+            // One after the other: each has the machine's time in its figures.
+            let runs = [&self.replicated_chaos, &self.clustered_chaos].map(|chaos| {
+                let mut run = on(cluster, images, chaos, 1);
+                run.command.arg("--nocapture").env("KEYSTEAD_CHAOS_ROUNDS", CHAOS_ROUNDS);
+                run
+            });
+            tally.tests(runs.into(), 1);
         }
     }
-    tally.step("the cluster goes and leaves nothing", "cargo xtask down", || {
-        Cluster::down()?;
-        let left = leftovers();
-        ensure!(left.is_empty(), "left behind: {}", left.join(", "));
-        Ok(())
-    });
-}
 
-/// Cargo for tests on this cluster.
-fn cargo_on(cluster: &Cluster, images: &Images, arguments: &str) -> Command {
-    let mut command = cargo();
-    command.args(arguments.split(' '));
-    command.env("KUBECONFIG", cluster.kubeconfig()).env("KEYSTEAD_TEST_KUBECONFIG", cluster.kubeconfig());
-    command.env("KEYSTEAD_KUBECTL", cluster.tools().path("kubectl"));
-    command.env("KEYSTEAD_WORKER_IMAGE", format!("docker.io/keystead/gateway:{}", images.tag));
-    command
-}
-
-/// The command that a person repeats them with.
-fn again_on(cluster: &Cluster, arguments: &str) -> String {
-    format!("cargo xtask up; KUBECONFIG={} cargo {arguments}", cluster.kubeconfig().display())
-}
-
-fn chaos(tally: &mut Tally, cluster: &Cluster, images: &Images) {
-    let access = Access::local(cluster);
-    let installed = tally.step("helm install", "cargo xtask up", || {
-        install::chart(&access, Some(&images.tag), &install::local_values())
-    });
-    if installed {
-        let mut command = cargo_on(cluster, images, CHAOS);
-        tally.tests("chaos", &again_on(cluster, CHAOS), command.env("KEYSTEAD_CHAOS_ROUNDS", CHAOS_ROUNDS));
+    fn tests(&self, tally: &mut Tally, cluster: &Cluster, images: &Images) {
+        let access = Access::local(cluster);
+        let run = |executable: &Executable, threads| on(cluster, images, executable, threads);
+        // Before the chart: life brings operators of its own, and two would act on the same Tenants. Sign-up has an apiserver of its
+        // own, with which nothing else has to do.
+        tally.tests(vec![run(&self.life, 2), run(&self.sign_up, 2)], 2);
+        let installed = tally.step("helm install, and again", "cargo xtask up", || {
+            // Those tests have left the definition behind; the chart brings its own.
+            let definition = ["delete", "crd", "tenants.keystead.io", "--ignore-not-found"];
+            shell::run(access.kubectl().args(definition))?;
+            install::chart(&access, Some(&images.tag), &install::local_values())?;
+            install::chart(&access, Some(&images.tag), &install::local_values())
+        });
+        if !installed {
+            return;
+        }
+        // The first waits for minutes, beside the others.
+        let mut scenarios = vec![run(&self.idle, 8)];
+        scenarios.extend(self.scenarios.iter().map(|scenarios| run(scenarios, 2)));
+        tally.tests(scenarios, 2);
+        // Alone: these take the installation away.
+        tally.tests(vec![run(&self.upgrade, 2)], 1);
+        let short = [(&self.replicated_chaos, SHORT_FAULTS), (&self.clustered_chaos, SHORT_CLUSTER_FAULTS)];
+        let short = short.map(|(chaos, faults)| {
+            let mut run = run(chaos, 1);
+            run.command.args(["no_fault", "--nocapture"]).env("KEYSTEAD_CHAOS_ONLY", faults);
+            run
+        });
+        tally.tests(short.into(), 1);
+        tally.step("helm uninstall", "cargo xtask up", || {
+            let uninstall = ["uninstall", "keystead", "--namespace", NAMESPACE, "--wait", "--timeout", "2m"];
+            shell::run(access.helm().args(uninstall)).map(drop)
+        });
     }
 }
 
-fn tests(tally: &mut Tally, cluster: &Cluster, images: &Images) {
-    let access = Access::local(cluster);
-    let run = |arguments: &str| cargo_on(cluster, images, arguments);
-    let again = |arguments: &str| again_on(cluster, arguments);
-
-    // On an apiserver of their own, with which nothing else has to do.
-    let sign_up = "test --locked --package keystead-gateway --features cluster --test sign_up --no-fail-fast -- --test-threads 2";
-    tally.tests("sign-up on an apiserver", &format!("cargo {sign_up}"), &mut run(sign_up));
-
-    // Before the chart: these bring operators of their own, and two would act on the same Tenants.
-    let life = "test --locked --workspace --features keystead-operator/cluster --test life --no-fail-fast";
-    tally.tests("operator on a cluster", &again(life), &mut run(life));
-    let installed = tally.step("helm install, and again", "cargo xtask up", || {
-        // Those tests have left the definition behind; the chart brings its own.
-        let definition = ["delete", "crd", "tenants.keystead.io", "--ignore-not-found"];
-        shell::run(access.kubectl().args(definition))?;
-        install::chart(&access, Some(&images.tag), &install::local_values())?;
-        install::chart(&access, Some(&images.tag), &install::local_values())
-    });
-    if !installed {
-        return;
-    }
-    // Each scenario has Tenants of its own.
-    let scenarios =
-        "test --locked --package keystead-e2e --features cluster --no-fail-fast -- --test-threads 2";
-    // Minutes of waiting, beside the others.
-    let idle = "test --locked --package keystead-e2e --features cluster,idle --test idle --no-fail-fast -- --test-threads 8";
-    tally.tests_beside("scenarios of waiting", &again(idle), &mut run(idle), |tally| {
-        tally.tests("scenarios", &again(scenarios), &mut run(scenarios));
-    });
-    // Alone: these take the installation away.
-    let upgrade = "test --locked --package keystead-e2e --features cluster,installation --test upgrade --no-fail-fast -- --test-threads 2";
-    tally.tests("scenarios of the installation", &again(upgrade), &mut run(upgrade));
-    tally.tests(
-        "chaos, in short",
-        &again(SHORT_CHAOS),
-        run(SHORT_CHAOS).env("KEYSTEAD_CHAOS_ONLY", SHORT_FAULTS),
-    );
-    tally.tests(
-        "chaos of a cluster, in short",
-        &again(SHORT_CLUSTER),
-        run(SHORT_CLUSTER).env("KEYSTEAD_CHAOS_ONLY", SHORT_CLUSTER_FAULTS),
-    );
-    tally.step("helm uninstall", "cargo xtask up", || {
-        let uninstall = ["uninstall", "keystead", "--namespace", NAMESPACE, "--wait", "--timeout", "2m"];
-        shell::run(access.helm().args(uninstall)).map(drop)
-    });
+/// A run on this cluster.
+fn on(cluster: &Cluster, images: &Images, executable: &Executable, threads: u8) -> Run {
+    let mut run = alone(executable, threads);
+    run.command
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .env("KEYSTEAD_TEST_KUBECONFIG", cluster.kubeconfig())
+        .env("KEYSTEAD_KUBECTL", cluster.tools().path("kubectl"))
+        .env("KEYSTEAD_WORKER_IMAGE", format!("docker.io/keystead/gateway:{}", images.tag));
+    run.again = format!("cargo xtask up; KUBECONFIG={} {}", cluster.kubeconfig().display(), run.again);
+    run
 }
 
 /// Runs a command at the root of the tree, on this terminal.

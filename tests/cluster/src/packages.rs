@@ -9,7 +9,8 @@ use crate::shell::{run, step, succeeds};
 /// For building the workspace: the allocator's C sources come with a Makefile.
 pub const BUILD: &[(&str, &str)] = &[("make", "make")];
 /// For tests on real Redis processes.
-pub const REDIS: &[(&str, &str)] = &[("redis-server", "redis-server"), ("redis-cli", "redis-tools")];
+pub const REDIS: &[(&str, &str)] =
+    &[("redis-server", "redis-server"), ("redis-sentinel", "redis-sentinel"), ("redis-cli", "redis-tools")];
 /// For the benchmarks.
 pub const BENCH: &[(&str, &str)] =
     &[("wrk", "wrk"), ("webdis", "webdis"), ("redis-benchmark", "redis-tools")];

@@ -25,7 +25,7 @@ struct Tool {
 }
 
 /// Needed by no cluster, and larger than all others together.
-const LOKI: &str = "loki";
+pub const LOKI: &str = "loki";
 const STRIP: &str = "-s -w";
 
 const TOOLS: &[Tool] = &[
@@ -109,11 +109,11 @@ impl Tools {
         let root = paths::cache().join("tools");
         let folder = root.join("bin");
         fs::create_dir_all(&folder)?;
-        // Tests run at once, on threads and in processes: one builds, the others find what it has built.
-        let lock = File::create(root.join("lock"))?;
-        lock.lock().context("waiting for whoever builds tools")?;
         for tool in TOOLS.iter().filter(|tool| names.contains(&tool.name)) {
             let built = root.join(format!("{}-{}", tool.name, hash(tool, &go)));
+            // Tests run at once, on threads and in processes: one builds, the others find what it has built.
+            let lock = File::create(root.join(format!("{}.lock", tool.name)))?;
+            lock.lock().with_context(|| format!("waiting for whoever builds {}", tool.name))?;
             if !built.exists() {
                 step(&format!("building {}", tool.name), || build(tool, &built))?;
             }

@@ -1,0 +1,69 @@
+//! What is needed later is built while nobody else wants the processors: most tests wait for something most of the time.
+
+use std::{
+    env,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+use keystead_cluster::{
+    shell::{step, succeeds},
+    tools::{LOKI, Tools},
+};
+
+use crate::test::cargo_deny;
+
+/// In the order in which they are needed. Loki comes last: only one test needs it, and it takes longer than all others.
+const PROGRAMS: [&str; 9] = [
+    "helm",
+    "linearizability",
+    "kube",
+    "containerd",
+    "etcd",
+    "coredns",
+    "metrics-server",
+    "local-path-provisioner",
+    LOKI,
+];
+
+/// `cargo xtask tools`: builds the programs of the local cluster and of the tests that the cache does not have.
+pub(crate) fn tools() -> Result<()> {
+    for program in PROGRAMS {
+        if program == LOKI {
+            cargo_deny(true);
+        }
+        step(program, || Tools::only(&[program]).map(drop))?;
+    }
+    Ok(())
+}
+
+/// It, on what the others leave of the processors. Ends with who has started it.
+#[derive(Debug)]
+pub(crate) struct Ahead(Child);
+
+impl Ahead {
+    pub(crate) fn start() -> Result<Self> {
+        // A session of its own: the kernel divides the processors between sessions first.
+        let own = "echo 19 >/proc/self/autogroup; exec \"$0\" tools";
+        let mut command = Command::new("setsid");
+        command.args(["chrt", "--idle", "0", "sh", "-c", own]).arg(env::current_exe()?);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self(command.spawn().context("starting setsid (Debian package util-linux)")?))
+    }
+
+    /// Whether it is done with everything.
+    pub(crate) fn is_done(&mut self) -> bool {
+        self.0.try_wait().is_ok_and(|ended| ended.is_some_and(|status| status.success()))
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // With all that it has started.
+            succeeds(Command::new("kill").args(["--", &format!("-{}", self.0.id())]));
+            // It has just been ended.
+            let _ = self.0.wait();
+        }
+    }
+}
