@@ -153,6 +153,7 @@ async fn one_redis_tells_what_is_used_and_what_there_is_to_do() {
         assert!(Instant::now() < limit, "a key expires and a job becomes due; last seen: {used:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
+    assert_eq!(used.expired, 1, "nobody has swept");
     assert!(used.totals.hit_rate.is_some() && used.totals.connections > 0, "{used:?}");
     let oldest = used.jobs.oldest.unwrap();
     assert!((began - 1000..=now_ms() + 1000).contains(&oldest), "{oldest} {began}");

@@ -30,13 +30,13 @@ impl Index {
         questions.cmd("ZCOUNT").arg(&self.expiry).arg("-inf").arg(now_ms);
     }
 
-    /// Of the two answers to that.
-    pub fn count(answers: &[Value]) -> Result<u64, ParsingError> {
+    /// Of the two answers to that: how many there are that have not expired, and how many that have.
+    pub fn count(answers: &[Value]) -> Result<(u64, u64), ParsingError> {
         let [all, expired] = answers else {
             return Err("two answers were expected".to_owned().into());
         };
         let (all, expired): (u64, u64) = (from_redis_value_ref(all)?, from_redis_value_ref(expired)?);
-        Ok(all.saturating_sub(expired))
+        Ok((all.saturating_sub(expired), expired))
     }
 }
 
@@ -82,8 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_is_not_counted() {
-        assert_eq!(Index::count(&[Value::Int(7), Value::Int(2)]).unwrap(), 5);
+    fn what_has_expired_is_counted_by_itself() {
+        assert_eq!(Index::count(&[Value::Int(7), Value::Int(2)]).unwrap(), (5, 2));
         assert!(Index::count(&[Value::Int(7)]).is_err());
         assert!(Index::count(&[Value::Nil, Value::SimpleString("x".into())]).is_err());
     }

@@ -2,7 +2,10 @@
 
 use std::{
     env,
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{self, Child, Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -26,8 +29,23 @@ const PROGRAMS: [&str; 9] = [
     LOKI,
 ];
 
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Ends, with all that it has started, when this process has ended; it leads a session.
+    #[arg(long, hide = true)]
+    with: Option<u32>,
+}
+
 /// `cargo xtask tools`: builds the programs of the local cluster and of the tests that the cache does not have.
-pub(crate) fn tools() -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(with) = arguments.with {
+        thread::spawn(move || {
+            while Path::new(&format!("/proc/{with}")).exists() {
+                thread::sleep(Duration::from_secs(1));
+            }
+            end(process::id());
+        });
+    }
     for program in PROGRAMS {
         if program == LOKI {
             cargo_deny(true);
@@ -37,6 +55,11 @@ pub(crate) fn tools() -> Result<()> {
     Ok(())
 }
 
+/// Ends the processes of a session's leader.
+fn end(leader: u32) {
+    succeeds(Command::new("kill").args(["--", &format!("-{leader}")]));
+}
+
 /// It, on what the others leave of the processors. Ends with who has started it.
 #[derive(Debug)]
 pub(crate) struct Ahead(Child);
@@ -44,9 +67,12 @@ pub(crate) struct Ahead(Child);
 impl Ahead {
     pub(crate) fn start() -> Result<Self> {
         // A session of its own: the kernel divides the processors between sessions first.
-        let own = "echo 19 >/proc/self/autogroup; exec \"$0\" tools";
+        let own = "echo 19 >/proc/self/autogroup; exec \"$0\" tools --with \"$1\"";
         let mut command = Command::new("setsid");
-        command.args(["chrt", "--idle", "0", "sh", "-c", own]).arg(env::current_exe()?);
+        command
+            .args(["chrt", "--idle", "0", "sh", "-c", own])
+            .arg(env::current_exe()?)
+            .arg(process::id().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self(command.spawn().context("starting setsid (Debian package util-linux)")?))
     }
@@ -60,8 +86,7 @@ impl Ahead {
 impl Drop for Ahead {
     fn drop(&mut self) {
         if matches!(self.0.try_wait(), Ok(None)) {
-            // With all that it has started.
-            succeeds(Command::new("kill").args(["--", &format!("-{}", self.0.id())]));
+            end(self.0.id());
             // It has just been ended.
             let _ = self.0.wait();
         }

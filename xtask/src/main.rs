@@ -36,7 +36,7 @@ enum Command {
     /// Every test; ends with `N passed, N failed`.
     Test(test::Arguments),
     /// Builds the programs of the local cluster and of the tests that the cache does not have: half an hour the first time.
-    Tools,
+    Tools(ahead::Arguments),
     /// Benchmarks side by side; ratios, not absolutes.
     Bench(bench::Arguments),
     /// Writes crds/yaml and the chart's copy from the types.
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Command::Down => up::down().map(success),
         Command::Dev(arguments) => dev::run(&arguments).map(success),
         Command::Test(arguments) => test::run(&arguments),
-        Command::Tools => ahead::tools().map(success),
+        Command::Tools(arguments) => ahead::run(&arguments).map(success),
         Command::Bench(arguments) => bench::run(&arguments).map(success),
         Command::Crds => build::crds().map(success),
     };

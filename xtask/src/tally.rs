@@ -6,7 +6,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -30,9 +30,18 @@ pub(crate) struct Tally {
     failed: u64,
     /// Each with how it is run again.
     failures: Vec<String>,
+    /// After this nothing more begins.
+    until: Option<Instant>,
+    /// What would have begun later, in the same way.
+    left_out: Vec<String>,
 }
 
 impl Tally {
+    /// None: for as long as it takes.
+    pub(crate) fn limited_to(limit: Option<Duration>) -> Self {
+        Self { until: limit.map(|limit| Instant::now() + limit), ..Self::default() }
+    }
+
     /// A step that passes or fails as a whole. `again` is the command that repeats it.
     pub(crate) fn step(&mut self, what: &str, again: &str, work: impl FnOnce() -> Result<()>) -> bool {
         println!("\n=== {what}");
@@ -60,7 +69,13 @@ impl Tally {
         thread::scope(|scope| {
             for _ in 0..at_once {
                 scope.spawn(|| {
-                    while let Some(mut run) = lock(&runs).pop_front() {
+                    loop {
+                        // Not in the loop's head, where the others would wait for its end.
+                        let next = lock(&runs).pop_front();
+                        let Some(mut run) = next else { return };
+                        if lock(&tally).0.leaves_out(&run) {
+                            continue;
+                        }
                         println!("... {}", run.what);
                         let (started, mut lines) = (Instant::now(), String::new());
                         let outcome = attempt(&run.what, &mut run.command, &mut |line| {
@@ -76,6 +91,15 @@ impl Tally {
             }
         });
         tally.into_inner().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// Whether the time is up.
+    fn leaves_out(&mut self, run: &Run) -> bool {
+        let is_up = self.until.is_some_and(|until| Instant::now() >= until);
+        if is_up {
+            self.left_out.push(format!("{}: run it with `{}`", run.what, run.again));
+        }
+        is_up
     }
 
     fn count(&mut self, what: &str, again: &str, outcome: Result<Outcome>) -> bool {
@@ -102,10 +126,9 @@ impl Tally {
 
     /// Prints what failed, and as the last line the numbers.
     pub(crate) fn finish(self) -> ExitCode {
-        if !self.failures.is_empty() {
-            println!("\nFailed:");
-            for failure in &self.failures {
-                println!("  {failure}");
+        for (what, list) in [("Not run, as the time was up:", &self.left_out), ("Failed:", &self.failures)] {
+            if !list.is_empty() {
+                println!("\n{what}\n  {}", list.join("\n  "));
             }
         }
         println!("\n{} passed, {} failed", self.passed, self.failed);
@@ -256,6 +279,28 @@ mod tests {
         let passed = |number| run_of("printf", &format!("test result: ok. {number} passed; 0 failed; 0\\n"));
         assert!(!tally.tests(vec![passed(1), run_of("false", ""), passed(10), passed(100)], 3));
         assert_eq!((tally.passed, tally.failed, tally.failures.len()), (111, 1, 1));
+    }
+
+    #[test]
+    fn runs_are_beside_each_other() {
+        let pipe = std::env::temp_dir().join(format!("keystead-tally-{}", std::process::id()));
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        // The first one waits for the second.
+        let mut reader = run_of("timeout", "20");
+        reader.command.arg("cat").arg(&pipe);
+        let mut writer = run_of("sh", "-c");
+        writer.command.arg("echo 'test result: ok. 1 passed; 0 failed; 0' | tee \"$0\"").arg(&pipe);
+        let mut tally = Tally::default();
+        assert!(tally.tests(vec![reader, writer], 2));
+        assert_eq!((tally.passed, tally.failed), (2, 0));
+        std::fs::remove_file(pipe).unwrap();
+    }
+
+    #[test]
+    fn nothing_begins_when_the_time_is_up() {
+        let mut tally = Tally::limited_to(Some(Duration::ZERO));
+        assert!(tally.tests(vec![run_of("false", ""), run_of("false", "")], 2));
+        assert_eq!((tally.passed, tally.failed, tally.left_out.len()), (0, 0, 2));
     }
 
     #[test]

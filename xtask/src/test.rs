@@ -1,6 +1,9 @@
 //! `cargo xtask test`: checks, then tests from fast to real. Ends with one line `N passed, N failed`.
 
-use std::process::{Command, ExitCode};
+use std::{
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
 use anyhow::{Result, bail, ensure};
 use keystead_cluster::{Cluster, leftovers, packages, paths, shell};
@@ -39,11 +42,14 @@ pub(crate) struct Arguments {
     /// Leave the cluster up at the end.
     #[arg(long)]
     keep: bool,
+    /// Minutes after which no further file of tests begins; what is left out is named at the end.
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     packages::ensure(&[packages::BUILD, packages::REDIS, packages::CHECKS].concat())?;
-    let mut tally = Tally::default();
+    let mut tally = Tally::limited_to(arguments.limit.map(Duration::from_mins));
     let mut ahead = if arguments.fast || arguments.chaos { None } else { Some(Ahead::start()?) };
     if !arguments.chaos {
         checks(&mut tally);

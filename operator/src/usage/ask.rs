@@ -86,11 +86,13 @@ fn read(told: &[Vec<Result<Value, RedisError>>], is_cluster: bool, now_ms: u64) 
         sections.push_str(&from_redis_value_ref::<String>(&info.unwrap_or(Value::Nil))?);
     }
     let jobs = anywhere(told, 1, QUESTIONS, "the queue")?;
-    let mut keys = 0;
+    let (mut keys, mut expired) = (0, 0);
     for place in 0..indexes(is_cluster).len() {
-        keys += Index::count(&anywhere(told, 1 + QUESTIONS + 2 * place, 2, "the keys")?)?;
+        let (more, gone) = Index::count(&anywhere(told, 1 + QUESTIONS + 2 * place, 2, "the keys")?)?;
+        keys += more;
+        expired += gone;
     }
-    Ok(Usage { keys, totals: Totals::read(&sections), jobs: Jobs::read(&jobs, now_ms)? })
+    Ok(Usage { keys, expired, totals: Totals::read(&sections), jobs: Jobs::read(&jobs, now_ms)? })
 }
 
 /// So many answers from this place on, of the one who gave all of them.

@@ -15,6 +15,8 @@ pub use readings::{Demand, Readings};
 pub struct Usage {
     /// Entries, without those that have expired.
     pub keys: u64,
+    /// Entries that have expired and that nobody has swept yet.
+    pub expired: u64,
     pub totals: Totals,
     pub jobs: Jobs,
 }

@@ -69,6 +69,7 @@ mod tests {
     fn seen(keys: u64, memory_bytes: u64, second: i64) -> UsageStatus {
         let usage = Usage {
             keys,
+            expired: 0,
             totals: Totals { memory_bytes, hit_rate: Some(0.756), ..Totals::default() },
             jobs: Jobs { waiting: 2, oldest: Some(1500), ..Jobs::default() },
         };

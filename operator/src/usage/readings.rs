@@ -18,6 +18,8 @@ pub const FRESH: Duration = Duration::from_mins(1);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     pub jobs: Jobs,
+    /// Entries that wait to be swept.
+    pub expired: u64,
     /// For how long there was nothing to do although there was a worker.
     pub idle: Duration,
 }
@@ -50,7 +52,7 @@ impl Readings {
         let readings = self.lock();
         let reading = readings.get(tenant).filter(|it| now.duration_since(it.taken) < FRESH)?;
         let idle = reading.idle_since.map(|since| now.duration_since(since)).unwrap_or_default();
-        Some(Demand { jobs: reading.usage.jobs, idle })
+        Some(Demand { jobs: reading.usage.jobs, expired: reading.usage.expired, idle })
     }
 
     /// Jobs that wait or run, and when they were counted, where that was lately.

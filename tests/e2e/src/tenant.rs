@@ -127,6 +127,31 @@ impl Tenant {
     }
 
     /// Deletes it and waits until it and its namespace are gone.
+    /// Name and address of a running pod of this component.
+    pub fn pod(&self, component: &str) -> (String, String) {
+        let labels = format!("app.kubernetes.io/component={component}");
+        eventually("a running pod", || {
+            let pods = get_json(&["pods", "-n", &self.namespace(), "-l", &labels])?;
+            let running = pods["items"].as_array().into_iter().flatten().find(|pod| {
+                pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null()
+            });
+            let pod = running.ok_or_else(|| pods.to_string())?;
+            let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
+            Ok::<_, String>((text("/metadata/name"), text("/status/podIP")))
+        })
+    }
+
+    /// Whether a TCP connection from the pod opens within two seconds.
+    pub fn opens(&self, pod: &str, address: &str, port: u64) -> bool {
+        let script = format!("exec 3<>/dev/tcp/{address}/{port}");
+        let command = ["exec", "-n", &self.namespace(), pod, "--", "timeout", "2", "bash", "-c", &script];
+        let output = kubectl(&command, None);
+        // A missing bash or a pod that is gone must not look like a refusal.
+        let known = output.success || matches!(output.code, Some(1 | 124));
+        assert!(known && !output.stderr.contains("not found"), "exec in {pod}: {output:?}");
+        output.success
+    }
+
     pub fn delete(self) {
         delete("tenant", &self.name);
         let namespace = self.namespace();

@@ -103,22 +103,10 @@ fn a_pod_reaches_its_own_redis_and_nothing_else() {
         let service = get_json(&["service", "redis", "-n", &tenant.namespace()]).expect("the Service redis");
         service["spec"]["clusterIP"].as_str().expect("an address").to_owned()
     };
-    let pod_of = |tenant: &Tenant, component: &str| -> (String, String) {
-        let labels = format!("app.kubernetes.io/component={component}");
-        eventually("a running pod", || {
-            let pods = get_json(&["pods", "-n", &tenant.namespace(), "-l", &labels])?;
-            let running = pods["items"].as_array().into_iter().flatten().find(|pod| {
-                pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null()
-            });
-            let pod = running.ok_or_else(|| pods.to_string())?;
-            let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
-            Ok::<_, String>((text("/metadata/name"), text("/status/podIP")))
-        })
-    };
-    let (worker, worker_ip) = pod_of(&east, "worker");
-    let (redis_pod, _) = pod_of(&east, "redis");
-    let (_, west_worker) = pod_of(&west, "worker");
-    let (_, west_redis) = pod_of(&west, "redis");
+    let (worker, worker_ip) = east.pod("worker");
+    let (redis_pod, _) = east.pod("redis");
+    let (_, west_worker) = west.pod("worker");
+    let (_, west_redis) = west.pod("redis");
     let apiserver = get_json(&["service", "kubernetes", "-n", "default"]).expect("the apiserver's Service");
     let apiserver = apiserver["spec"]["clusterIP"].as_str().expect("an address").to_owned();
     let endpoint =
@@ -131,7 +119,7 @@ fn a_pod_reaches_its_own_redis_and_nothing_else() {
     // First what must work: else every refusal below would prove nothing.
     let own = redis(&east);
     within(Duration::from_mins(1), "the worker reaches its own Redis", || {
-        if opens(&east, &worker, &own, 6379) { Ok(()) } else { Err("refused") }
+        if east.opens(&worker, &own, 6379) { Ok(()) } else { Err("refused") }
     });
     let forbidden = [
         ("west's Redis by its Service", redis(&west), 6379),
@@ -142,10 +130,10 @@ fn a_pod_reaches_its_own_redis_and_nothing_else() {
     ];
     for (what, address, port) in &forbidden {
         for pod in [&worker, &redis_pod] {
-            assert!(!opens(&east, pod, address, *port), "{pod} of east opened {what} at {address}:{port}");
+            assert!(!east.opens(pod, address, *port), "{pod} of east opened {what} at {address}:{port}");
         }
     }
-    assert!(!opens(&east, &redis_pod, &worker_ip, 9090), "Redis opened its own worker: it needs nobody");
+    assert!(!east.opens(&redis_pod, &worker_ip, 9090), "Redis opened its own worker: it needs nobody");
 
     // The gateway reaches both: each answers.
     let gateway = Gateway::installed();
@@ -154,17 +142,6 @@ fn a_pod_reaches_its_own_redis_and_nothing_else() {
         let written = gateway.put("/api/v1/kv/k", &user.access_token, &json!(1));
         assert_eq!(written.status, 201, "{}: {written:?}", tenant.name);
     }
-}
-
-/// Whether a TCP connection from the pod opens within two seconds.
-fn opens(tenant: &Tenant, pod: &str, address: &str, port: u64) -> bool {
-    let script = format!("exec 3<>/dev/tcp/{address}/{port}");
-    let command = ["exec", "-n", &tenant.namespace(), pod, "--", "timeout", "2", "bash", "-c", &script];
-    let output = kubectl(&command, None);
-    // A missing bash or a pod that is gone must not look like a refusal.
-    let known = output.success || matches!(output.code, Some(1 | 124));
-    assert!(known && !output.stderr.contains("not found"), "exec in {pod}: {output:?}");
-    output.success
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn the_first_worker_comes_with_a_job_and_the_last_one_goes_without() {
         let mut observed = world.observed();
         let jobs = Jobs { waiting, ..Jobs::default() };
         let idle = Duration::from_mins(if waiting == 0 { 60 } else { 0 });
-        observed.demand = Some(Demand { jobs, idle });
+        observed.demand = Some(Demand { jobs, expired: 0, idle });
         world.plan_from(&observed).steps
     };
     let scaled = |steps: &[Step]| match steps {

@@ -21,6 +21,8 @@ use crate::{
 
 /// The last worker goes after so long without a job, if none is to come within the same time.
 const REST: Duration = Duration::from_mins(5);
+/// So many expired entries bring a worker, which sweeps at its start: each costs Redis some 200 bytes until then.
+const UNSWEPT: u64 = 10_000;
 /// Minutes before a schedule of the spec is due: the worker queues its jobs, and has to be there.
 const AHEAD: u64 = 1;
 
@@ -60,7 +62,7 @@ fn wanted(replicas: i32, demand: &Demand, schedules: &[Schedule], now: Timestamp
     let has_work = demand.jobs.waiting + demand.jobs.running > 0;
     let rest_ms = u64::try_from(REST.as_millis()).unwrap_or_default();
     match replicas {
-        0 => (has_work || comes_within(0, AHEAD)).then_some(1),
+        0 => (has_work || demand.expired >= UNSWEPT || comes_within(0, AHEAD)).then_some(1),
         1 => (!has_work && demand.idle >= REST && !comes_within(rest_ms, rest_ms / 60_000)).then_some(0),
         _ => None,
     }
@@ -84,6 +86,7 @@ mod tests {
         let next = next.map(|second| u64::try_from(second).unwrap() * 1000);
         Demand {
             jobs: Jobs { waiting, running, oldest: None, next },
+            expired: 0,
             idle: Duration::from_mins(idle_minutes),
         }
     }
@@ -106,6 +109,14 @@ mod tests {
         ] {
             assert_eq!(wanted(0, &demand, none, at(NOW)), wanted_then, "{demand:?}");
         }
+    }
+
+    #[test]
+    fn a_worker_comes_when_much_is_to_be_swept_and_goes_when_it_has_done_so() {
+        let unswept = |expired| Demand { expired, ..demand(0, 0, None, 60) };
+        assert_eq!(wanted(0, &unswept(UNSWEPT - 1), &[], at(NOW)), None);
+        assert_eq!(wanted(0, &unswept(UNSWEPT), &[], at(NOW)), Some(1));
+        assert_eq!(wanted(1, &unswept(0), &[], at(NOW)), Some(0));
     }
 
     #[test]
