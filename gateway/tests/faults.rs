@@ -88,7 +88,7 @@ fn sigterm_drains() {
     assert_eq!(client.put("/api/v1/kv/k", &json!({"value": 1})).status, 201, "served while balancers notice");
     let started = Instant::now();
     while TcpStream::connect(("127.0.0.1", gateway.port())).is_ok() {
-        assert!(started.elapsed() < Duration::from_secs(10), "new connections are still accepted");
+        assert!(started.elapsed() < Duration::from_secs(90), "new connections are still accepted");
         std::thread::sleep(Duration::from_millis(20));
     }
     slow.write_all(b"{\"value\":1}").unwrap();

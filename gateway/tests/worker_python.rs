@@ -59,7 +59,7 @@ fn when(client: &Client, id: &str, holds: impl Fn(&Value) -> bool) -> Value {
         if holds(&job) {
             return job;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "it does not come; last: {job}");
+        assert!(started.elapsed() < Duration::from_secs(90), "it does not come; last: {job}");
         thread::sleep(Duration::from_millis(50));
     }
 }

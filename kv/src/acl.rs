@@ -19,10 +19,8 @@ pub const WORKER: &str = "~kv:* ~jobs:* ~audit:* &jobs:* -@all +hello +ping +eva
 pub const MONITOR: &str = "resetkeys resetchannels %R~jobs:{j}:ready %R~jobs:{j}:scheduled %R~jobs:{j}:schedules %R~jobs:{j}:counts \
 -@all +ping +info +zcard +zcount +zrangebyscore +hget (%R~kv:{*}:i %R~kv:{*}:x -@all +zcard +zcount)";
 
-/// What is beside `MONITOR` for who lets an idle tenant sleep: when it was used last and what its queue has to do. Numbers and ids
-/// of jobs, no payload.
-pub const SLEEP: &str = "%R~jobs:{j}:used %R~jobs:{j}:ready %R~jobs:{j}:counts %R~jobs:{j}:scheduled %R~jobs:{j}:schedules \
-+time +get +zcard +hget +zrange";
+/// What is beside `MONITOR` for who lets an idle tenant sleep: when it was used last.
+pub const SLEEP: &str = "%R~jobs:{j}:used +time +get";
 
 /// What gateway and worker also need for `Durability::Fsync`. Redis before 7.2 does not know it, and refuses a whole file of
 /// users in which it is named: only for those that do.

@@ -95,7 +95,7 @@ scripts! {
     JOB_ENQUEUE = "queue/lib.lua" "queue/enqueue.lua";
     JOB_FETCH = "lib/allow_when_full.lua" "queue/lib.lua" "queue/fetch.lua";
     JOB_RENEW = "lib/allow_when_full.lua" "queue/lib.lua" "queue/renew.lua";
-    JOB_FINISH = "queue/lib.lua" "queue/finish.lua";
+    JOB_FINISH = "lib/allow_when_full.lua" "queue/lib.lua" "queue/finish.lua";
     JOB_CANCEL = "queue/lib.lua" "queue/cancel.lua";
     JOB_RETRY = "queue/lib.lua" "queue/retry.lua";
     JOB_REPORT = "lib/allow_when_full.lua" "queue/lib.lua" "queue/report.lua";

@@ -54,7 +54,7 @@ async fn a_paused_redis_is_told_from_a_dead_one_and_a_write_from_a_read() {
     server.resume();
     let started = Instant::now();
     while let Err(error) = store.get("k").await {
-        assert!(started.elapsed() < Duration::from_secs(5), "{error:?}");
+        assert!(started.elapsed() < Duration::from_secs(90), "{error:?}");
     }
 }
 
@@ -144,7 +144,7 @@ async fn a_full_redis_takes_no_write_that_also_cleans_up() {
     }
     let started = Instant::now();
     while store.exists("short-99").await.unwrap() {
-        assert!(started.elapsed() < Duration::from_secs(5), "it does not expire");
+        assert!(started.elapsed() < Duration::from_secs(90), "it does not expire");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let big = put(&"x".repeat(1_000_000));

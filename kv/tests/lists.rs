@@ -55,7 +55,7 @@ async fn expired_keys_are_not_counted_or_listed_and_leave_no_trace_behind() {
     done(store.put("long", &Put { tags, ..put("1") }, &Condition::Any).await.unwrap());
     let started = Instant::now();
     while store.exists("short-699").await.unwrap() {
-        assert!(started.elapsed() < Duration::from_secs(5), "it does not expire");
+        assert!(started.elapsed() < Duration::from_secs(90), "it does not expire");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // Before any sweep.
@@ -74,7 +74,7 @@ async fn expired_keys_are_not_counted_or_listed_and_leave_no_trace_behind() {
         if !info.contains("db0") {
             break;
         }
-        assert!(started.elapsed() < Duration::from_secs(20), "keys are left behind: {info}");
+        assert!(started.elapsed() < Duration::from_secs(90), "keys are left behind: {info}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

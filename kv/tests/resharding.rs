@@ -280,7 +280,7 @@ async fn a_shard_that_hangs_does_not_make_the_others_fail() {
     cluster.resume(hangs);
     let started = std::time::Instant::now();
     while store.count().await.is_err() {
-        assert!(started.elapsed() < Duration::from_secs(20), "it does not come back");
+        assert!(started.elapsed() < Duration::from_secs(90), "it does not come back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(store.count().await.unwrap(), 60);

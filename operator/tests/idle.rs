@@ -59,7 +59,7 @@ impl Server {
     }
 
     async fn idle(&self) -> Idle {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(90);
         loop {
             if let Some(idle) = self.ask_as("monitor").await {
                 return idle;

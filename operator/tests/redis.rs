@@ -102,7 +102,7 @@ impl Pod {
     }
 
     fn wait_ready(&self) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(90);
         loop {
             let probe = self.probe("ready.sh");
             if probe.status.success() {
@@ -266,7 +266,7 @@ fn passwords_change_while_redis_runs_and_nobody_is_cut_off() {
     let mut changed = pod.credentials.clone();
     let first = std::mem::replace(&mut changed.gateway_password, "the-next-password".into());
     pod.change_users(changed);
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(90);
     while pod.cli("gateway", &["PING"]) != "PONG" {
         assert!(Instant::now() < until, "{}", pod.log());
         thread::sleep(Duration::from_millis(50));
@@ -305,7 +305,7 @@ fn settings_change_while_redis_runs_and_go_back_to_what_they_were() {
         [(changed, "maxmemory_policy:volatile-ttl"), (live(&json!({})), "maxmemory_policy:noeviction")]
     {
         fs::write(&path, text).unwrap();
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(90);
         while !has(wanted) {
             assert!(Instant::now() < until, "{}", pod.log());
             thread::sleep(Duration::from_millis(50));
@@ -327,7 +327,7 @@ fn what_settings_are_without_a_word_is_what_redis_makes_them() {
         let output = Command::new("redis-cli").args(["-p", &port, "CONFIG", "GET", name]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().lines().nth(1).map(str::to_owned)
     };
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(90);
     while get("hz").is_none() && Instant::now() < until {
         thread::sleep(Duration::from_millis(10));
     }
@@ -405,7 +405,7 @@ fn where_it_speaks_tls_another_certificate_is_taken_up_and_nobody_is_cut_off() {
         .unwrap();
     let mut asks = connected.stdin.take().unwrap();
     writeln!(asks, "SET kv:{{0}}:e:a 2").unwrap();
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(90);
     while pod.cli("gateway", &["GET", "kv:{0}:e:a"]) != "2" {
         assert!(Instant::now() < until, "{}", pod.log());
     }

@@ -69,7 +69,7 @@ async fn look(servers: &[Server]) -> Vec<Member> {
 
 /// Asks until it holds; panics with what was seen last.
 async fn until(servers: &[Server], what: &str, holds: impl Fn(&[Member]) -> bool) -> Vec<Member> {
-    let limit = Instant::now() + Duration::from_secs(30);
+    let limit = Instant::now() + Duration::from_secs(90);
     loop {
         let members = look(servers).await;
         if holds(&members) {

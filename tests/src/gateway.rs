@@ -130,7 +130,7 @@ impl Gateway {
             let ended = gateway.child.try_wait().expect("asking for its state");
             let log = || fs::read_to_string(gateway.folder.path().join("log")).unwrap_or_default();
             assert!(ended.is_none(), "the gateway ended with {ended:?}: {}", log());
-            assert!(started.elapsed() < Duration::from_secs(20), "the gateway is not ready");
+            assert!(started.elapsed() < Duration::from_secs(90), "the gateway is not ready");
             std::thread::sleep(Duration::from_millis(10));
         }
         gateway

@@ -196,7 +196,7 @@ impl Server {
                 self.child = None;
                 return false;
             }
-            assert!(started.elapsed() < Duration::from_secs(20), "redis-server hangs:\n{}", self.log());
+            assert!(started.elapsed() < Duration::from_secs(90), "redis-server hangs:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use apalis::prelude::{Data, WorkerBuilder};
-use futures::FutureExt as _;
-use keystead_kv::queue::{Claim, Claims, ENDS, Ending, Queue, Wake, kinds::Work};
+use futures::{FutureExt as _, future::join_all};
+use keystead_kv::queue::{Claim, Claims, Ending, Queue, Wake, kinds::Work};
 use keystead_telemetry::{TARGET, continue_from};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -105,14 +105,13 @@ pub(crate) async fn work(
     };
     fetching.abort();
     let left: Vec<Claim> = shared.open().drain().map(|(_, claim)| claim).collect();
-    for some in left.chunks(ENDS) {
-        let released: Vec<_> = some.iter().map(|claim| (claim, &Ending::Released)).collect();
-        let jobs: Vec<&str> = some.iter().map(|claim| claim.id.as_str()).collect();
-        match shared.claims.end_all(&released).await {
-            Ok(_) => tracing::warn!(?jobs, "given back: the grace is over"),
-            Err(error) => tracing::warn!(?jobs, %error, "not given back: their leases will run out"),
-        }
-    }
+    // Behind the ends of those that have just ended.
+    let released = left.iter().map(async |claim| match shared.ends.end(claim, &Ending::Released).await {
+        Ok(true) => tracing::warn!(job = claim.id, "given back: the grace is over"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(job = claim.id, %error, "not given back: its lease will run out"),
+    });
+    join_all(released).await;
     renewal.abort();
     ended.map_err(|error| format!("the worker failed: {error}"))
 }

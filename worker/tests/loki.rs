@@ -71,7 +71,7 @@ impl Gateway {
             let entries: Vec<NewEntry> = numbers.map(entry).collect();
             let started = Instant::now();
             while let Err(error) = self.log.append(&self.writer, &entries, 0, self.bound).await {
-                assert!(started.elapsed() < Duration::from_secs(20), "the batch is not written: {error}");
+                assert!(started.elapsed() < Duration::from_secs(90), "the batch is not written: {error}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             self.writer.next();

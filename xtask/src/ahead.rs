@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use keystead_cluster::{
     shell::{step, succeeds},
     tools::{LOKI, Tools},
@@ -77,9 +77,13 @@ impl Ahead {
         Ok(Self(command.spawn().context("starting setsid (Debian package util-linux)")?))
     }
 
-    /// Whether it is done with everything.
-    pub(crate) fn is_done(&mut self) -> bool {
-        self.0.try_wait().is_ok_and(|ended| ended.is_some_and(|status| status.success()))
+    /// Whether it is done with everything; fails where it could not be.
+    pub(crate) fn is_done(&mut self) -> Result<bool> {
+        match self.0.try_wait()? {
+            None => Ok(false),
+            Some(status) if status.success() => Ok(true),
+            Some(status) => bail!("it ended with {status}: `cargo xtask tools` tells why"),
+        }
     }
 }
 
@@ -87,6 +91,8 @@ impl Drop for Ahead {
     fn drop(&mut self) {
         if matches!(self.0.try_wait(), Ok(None)) {
             end(self.0.id());
+            // It may not lead a session yet.
+            let _ = self.0.kill();
             // It has just been ended.
             let _ = self.0.wait();
         }

@@ -27,12 +27,12 @@ pub(crate) struct Executable {
 
 impl Executables {
     pub(crate) fn build() -> Result<Self> {
-        let build =
+        let arguments =
             "test --locked --workspace --all-features --no-run --message-format json-render-diagnostics";
-        let built =
-            cargo().args(build.split(' ')).stderr(Stdio::inherit()).output().context("starting cargo")?;
-        ensure!(built.status.success(), "the tests cannot be built");
-        let messages = String::from_utf8_lossy(&built.stdout);
+        let output =
+            cargo().args(arguments.split(' ')).stderr(Stdio::inherit()).output().context("starting cargo")?;
+        ensure!(output.status.success(), "the tests cannot be built");
+        let messages = String::from_utf8_lossy(&output.stdout);
         Ok(Self(messages.lines().filter_map(Executable::parse).collect()))
     }
 

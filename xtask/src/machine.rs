@@ -62,16 +62,17 @@ impl Watch {
         let (ended, windows) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let (stop, count) = (ended.clone(), windows.clone());
         let thread = thread::spawn(move || {
-            let mut before = Times::now();
+            let (mut before, mut at) = (Times::now(), Instant::now());
             while !stop.load(Ordering::Relaxed) {
                 thread::park_timeout(WINDOW);
                 let now = Times::now();
                 if let (Some(now), Some(before)) = (now, before)
+                    && at.elapsed() >= WINDOW / 2
                     && now.stolen_since(before) >= MUCH
                 {
                     count.fetch_add(1, Ordering::Relaxed);
                 }
-                before = now;
+                (before, at) = (now, Instant::now());
             }
         });
         Self { ended, windows, thread, began: Instant::now() }

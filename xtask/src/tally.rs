@@ -62,7 +62,7 @@ impl Tally {
     }
 
     /// Runs of tests, whose own summaries are counted, so many of them beside each other, in this order; a run that ends without a
-    /// summary has failed. What one prints comes whole at its end. Where tests fail while the machine is without its processors, those
+    /// summary has failed. Of several, what one prints comes whole at its end. Where tests fail while the machine is without its processors, those
     /// are run once more when it has them again.
     pub(crate) fn tests(&mut self, runs: Vec<Run>, at_once: usize) -> bool {
         let (runs, tally) = (Mutex::new(VecDeque::from(runs)), Mutex::new((self, true)));
@@ -79,6 +79,10 @@ impl Tally {
                         println!("... {}", run.what);
                         let (started, mut lines) = (Instant::now(), String::new());
                         let outcome = attempt(&run.what, &mut run.command, &mut |line| {
+                            if at_once == 1 {
+                                println!("{line}");
+                                return;
+                            }
                             lines.push_str(line);
                             lines.push('\n');
                         });

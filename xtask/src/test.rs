@@ -71,15 +71,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         on_cluster.run(&mut tally, arguments.keep, OnCluster::tests);
     }
     if let Some(ahead) = &mut ahead {
-        dependencies(&mut tally);
-        if ahead.is_done() {
+        let mut is_done = false;
+        tally.step("programs that are built beside the tests", "cargo xtask tools", || {
+            is_done = ahead.is_done()?;
+            Ok(())
+        });
+        dependencies(&mut tally, arguments.limit.is_none());
+        if is_done {
             tally.tests(vec![alone(&loki, 1)], 1);
         } else {
+            let again = loki.again();
             println!(
-                "\naudit log to a Loki: not run, as no time was left to build it; `{}` builds it first",
-                loki.again()
+                "\naudit log to a Loki: not run, as no time was left to build it; `{again}` builds it first"
             );
         }
+    } else {
+        dependencies(&mut tally, false);
     }
     Ok(tally.finish())
 }
@@ -112,9 +119,9 @@ fn checks(tally: &mut Tally) {
 }
 
 /// Licences and sources of what is depended on. The advisories come from GitHub: a change there is no failure of this tree.
-fn dependencies(tally: &mut Tally) {
+fn dependencies(tally: &mut Tally, install: bool) {
     let check = "check bans licenses sources";
-    if let Some(mut deny) = cargo_deny(true) {
+    if let Some(mut deny) = cargo_deny(install) {
         tally.step("dependencies", &format!("cargo deny {check}"), || succeed(deny.args(check.split(' '))));
     } else {
         println!(

@@ -85,14 +85,14 @@ pub async fn write(store: &Store, key: &str, value: &[u8], content_type: &str, t
     assert!(matches!(store.put(key, &put, &Condition::Any).await.unwrap(), Outcome::Done(_)));
 }
 
-/// Asks until the probe gives something; panics after 20 s with what it saw last.
+/// Asks until the probe gives something; panics after 90 s with what it saw last.
 pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Result<T, String>) -> T {
     let started = Instant::now();
     loop {
         match probe().await {
             Ok(found) => return found,
             Err(last) => {
-                assert!(started.elapsed() < Duration::from_secs(20), "{what} does not come; last: {last}");
+                assert!(started.elapsed() < Duration::from_secs(90), "{what} does not come; last: {last}");
             }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -30,8 +30,7 @@ pub(super) const WORKER_RULES: &str = "~kv:* ~jobs:* ~audit:* &jobs:* -@all +hel
 pub(super) const MONITOR_RULES: &str = "resetkeys resetchannels %R~jobs:{j}:ready %R~jobs:{j}:scheduled %R~jobs:{j}:schedules %R~jobs:{j}:counts \
 -@all +ping +info +zcard +zcount +zrangebyscore +hget (%R~kv:{*}:i %R~kv:{*}:x -@all +zcard +zcount)";
 pub(super) const FSYNC_RULES: &str = "+waitaof";
-pub(super) const SLEEP_RULES: &str = "%R~jobs:{j}:used %R~jobs:{j}:ready %R~jobs:{j}:counts %R~jobs:{j}:scheduled %R~jobs:{j}:schedules \
-+time +get +zcard +hget +zrange";
+pub(super) const SLEEP_RULES: &str = "%R~jobs:{j}:used +time +get";
 
 /// The script beside a single Redis: it makes changed users and settings known.
 const KEEPER_RULES: &str = "resetkeys resetchannels -@all +ping +acl|setuser +config|set";

@@ -59,10 +59,10 @@ fn wanted(replicas: i32, demand: &Demand, schedules: &[Schedule], now: Timestamp
         demand.jobs.next.is_some_and(|next| next <= now_ms + ms)
             || schedules.iter().filter_map(of_spec).any(|due| due <= minute + minutes)
     };
-    let has_work = demand.jobs.waiting + demand.jobs.running > 0;
+    let has_work = demand.jobs.waiting + demand.jobs.running > 0 || demand.expired >= UNSWEPT;
     let rest_ms = u64::try_from(REST.as_millis()).unwrap_or_default();
     match replicas {
-        0 => (has_work || demand.expired >= UNSWEPT || comes_within(0, AHEAD)).then_some(1),
+        0 => (has_work || comes_within(0, AHEAD)).then_some(1),
         1 => (!has_work && demand.idle >= REST && !comes_within(rest_ms, rest_ms / 60_000)).then_some(0),
         _ => None,
     }
@@ -116,6 +116,7 @@ mod tests {
         let unswept = |expired| Demand { expired, ..demand(0, 0, None, 60) };
         assert_eq!(wanted(0, &unswept(UNSWEPT - 1), &[], at(NOW)), None);
         assert_eq!(wanted(0, &unswept(UNSWEPT), &[], at(NOW)), Some(1));
+        assert_eq!(wanted(1, &unswept(UNSWEPT), &[], at(NOW)), None, "it would come back at once");
         assert_eq!(wanted(1, &unswept(0), &[], at(NOW)), Some(0));
     }
 

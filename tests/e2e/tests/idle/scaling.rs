@@ -66,7 +66,7 @@ fn waiting(gateway: &Gateway, token: &str, jobs: &[String]) -> usize {
 fn operator_looks(tenant: &Tenant) {
     let other = "app.kubernetes.io/part-of=other";
     kubectl_ok(&["label", "deployment", "worker", "-n", &tenant.namespace(), other, "--overwrite"]);
-    within(Duration::from_secs(30), "the operator puts the label back", || {
+    within(Duration::from_secs(90), "the operator puts the label back", || {
         let label = tenant.field("deployment", "worker", "/metadata/labels/app.kubernetes.io~1part-of");
         if label == "keystead" { Ok(()) } else { Err(label) }
     });

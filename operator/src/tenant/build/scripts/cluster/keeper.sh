@@ -116,11 +116,17 @@ take_back_slots() {
 	views=$(views_of $others)
 	echo "$view" | owned_ranges | gaps | while read -r from to; do
 		agree=0 differ=0
-		while read -r _ who id _ role _ _ _ _ slots; do
-			[ "$who:$role" = other:primary ] || continue
-			if has_slot "$from" "$slots" && has_slot "$to" "$slots"; then
-				if [ "$id" = "$own_id" ]; then agree=$((agree + 1)); else differ=$((differ + 1)); fi
-			fi
+		while read -r _ _ id _ role _ _ _ _ slots; do
+			[ "$role" = primary ] || continue
+			for range in $slots; do
+				[ "$range" != - ] || continue
+				low=${range%-*} high=${range#*-}
+				if [ "$id" != "$own_id" ]; then
+					if [ "$low" -le "$to" ] && [ "$high" -ge "$from" ]; then differ=$((differ + 1)); fi
+				elif [ "$low" -le "$from" ] && [ "$high" -ge "$to" ]; then
+					agree=$((agree + 1))
+				fi
+			done
 		done <<-EOF
 			$views
 		EOF

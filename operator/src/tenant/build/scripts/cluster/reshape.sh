@@ -252,9 +252,30 @@ next_move() {
 	[ "$amount" -gt 0 ]
 }
 
+# Whether some slots have an owner that says so itself, and others have none.
+misses_slots() {
+	claimed=0
+	while read -r _ _ role _ slots; do
+		[ "$role" = primary ] || continue
+		count_slots "$slots"
+		claimed=$((claimed + counted))
+	done <<-EOF
+		$selves
+	EOF
+	[ "$claimed" -gt 0 ] && [ "$claimed" -lt 16384 ]
+}
+
 # Goes on with a move that was broken off. Nobody else is waited for: until then what is in the slot cannot be changed.
 finish_begun() {
 	await 120 owners_answer
+	# A primary that has lost sight of a slot takes it back within seconds: what is on its way to or from it is not seen before.
+	# Where that never ends, slots were not all given out yet.
+	looks=0
+	while [ "$looks" -lt 10 ] && misses_slots; do
+		looks=$((looks + 1))
+		sleep 1
+		await 120 owners_answer
+	done
 	find_open
 	[ -n "$open" ] || return 0
 	heard=owners_answer
