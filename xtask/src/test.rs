@@ -60,12 +60,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Ok(())
     });
     let Some(mut executables) = built else { return Ok(tally.finish()) };
-    let on_cluster = OnCluster::take(&mut executables)?;
+    let mut on_cluster = OnCluster::take(&mut executables)?;
     if arguments.chaos {
         on_cluster.run(&mut tally, arguments.keep, OnCluster::chaos);
         return Ok(tally.finish());
     }
     let loki = executables.take_one("keystead-worker", "loki")?;
+    if !arguments.fast {
+        on_cluster.beside_life.push(executables.take_one("keystead-operator", "clustered")?);
+    }
     without_cluster(&mut tally, executables);
     if !arguments.fast {
         on_cluster.run(&mut tally, arguments.keep, OnCluster::tests);
@@ -149,7 +152,10 @@ pub(crate) fn cargo_deny(install: bool) -> Option<Command> {
 /// The tests that need a Kubernetes.
 struct OnCluster {
     sign_up: Executable,
+    /// One test after the other, each of which mostly waits.
     life: Executable,
+    /// What has nothing to do with the cluster, and needs the processors for minutes.
+    beside_life: Vec<Executable>,
     idle: Executable,
     upgrade: Executable,
     /// Each with Tenants of its own.
@@ -163,6 +169,7 @@ impl OnCluster {
         Ok(Self {
             sign_up: from.take_one("keystead-gateway", "sign_up")?,
             life: from.take_one("keystead-operator", "life")?,
+            beside_life: Vec::new(),
             idle: from.take_one("keystead-e2e", "idle")?,
             upgrade: from.take_one("keystead-e2e", "upgrade")?,
             replicated_chaos: from.take_one("keystead-chaos", "replicated")?,
@@ -218,7 +225,10 @@ impl OnCluster {
         let run = |executable: &Executable, threads| on(cluster, images, executable, threads);
         // Before the chart: life brings operators of its own, and two would act on the same Tenants. Sign-up has an apiserver of its
         // own, with which nothing else has to do.
-        tally.tests(vec![run(&self.life, 2), run(&self.sign_up, 2)], 2);
+        let mut first = vec![run(&self.life, 2)];
+        first.extend(self.beside_life.iter().map(|it| alone(it, 3)));
+        first.push(run(&self.sign_up, 2));
+        tally.tests(first, 3);
         let installed = tally.step("helm install, and again", "cargo xtask up", || {
             // Those tests have left the definition behind; the chart brings its own.
             let definition = ["delete", "crd", "tenants.keystead.io", "--ignore-not-found"];

@@ -219,7 +219,7 @@ impl Tenant {
         let until = Instant::now() + Duration::from_secs(90);
         while !condition(self) {
             assert!(Instant::now() < until, "still not true: {what}\n{}", self.logs());
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(200));
         }
     }
 

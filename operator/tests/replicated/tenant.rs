@@ -165,7 +165,7 @@ impl Tenant {
         let until = Instant::now() + Duration::from_secs(90);
         while !condition(self) {
             assert!(Instant::now() < until, "still not true: {what}\n{}", self.logs());
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(100));
         }
     }
 

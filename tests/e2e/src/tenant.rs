@@ -60,12 +60,15 @@ impl Tenant {
     /// `kubectl wait --for=condition=Ready`; panics with the Tenant's status when it does not come.
     pub fn wait_ready(&self) {
         let resource = format!("tenant/{}", self.name);
-        let waited = kubectl(&["wait", "--for=condition=Ready", &resource, "--timeout=240s"], None);
-        if !waited.success {
+        within(Duration::from_mins(4), "the tenant is Ready", || {
+            let waited = kubectl(&["wait", "--for=condition=Ready", &resource, "--timeout=30s"], None);
+            if waited.success {
+                return Ok(());
+            }
             let status = get_json(&["tenant", &self.name]).map(|tenant| tenant["status"].clone());
             let pods = kubectl(&["get", "pods", "-n", &self.namespace(), "-o", "wide"], None).stdout;
-            panic!("{resource} is not Ready: {}\nstatus: {status:#?}\n{pods}", waited.stderr);
-        }
+            Err(format!("{}\nstatus: {status:#?}\n{pods}", waited.stderr))
+        });
     }
 
     /// Waits until the status is about the present spec, everything is as it says, and all members of Redis are there.
