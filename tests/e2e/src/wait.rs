@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Asks `probe` every 100 ms until it gives `Ok`; panics after `limit` with its last `Err`. Time in which the host kept the
-/// processors from this machine does not count.
+/// Asks `probe` every 100 ms, and more seldom the longer it takes, until it gives `Ok`; panics after `limit` with its last `Err`.
+/// Time in which the host kept the processors from this machine does not count.
 pub fn within<T, E: Debug>(limit: Duration, what: &str, mut probe: impl FnMut() -> Result<T, E>) -> T {
     let watch = Stopwatch::start();
     loop {
@@ -16,7 +16,10 @@ pub fn within<T, E: Debug>(limit: Duration, what: &str, mut probe: impl FnMut() 
             Err(last) if watch.elapsed() > limit => {
                 panic!("not within {} s: {what}; last seen: {last:?}", limit.as_secs())
             }
-            Err(_) => thread::sleep(Duration::from_millis(100)),
+            // A question is often a kubectl, which itself takes what the others need.
+            Err(_) => thread::sleep(
+                (watch.began.elapsed() / 20).clamp(Duration::from_millis(100), Duration::from_secs(1)),
+            ),
         }
     }
 }
