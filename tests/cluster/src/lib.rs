@@ -16,6 +16,7 @@ mod pki;
 mod processes;
 pub mod shell;
 mod start;
+pub mod steal;
 pub mod tools;
 
 pub use cluster::{Cluster, Options};

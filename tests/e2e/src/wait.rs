@@ -2,9 +2,11 @@
 
 use std::{
     fmt::Debug,
-    fs, thread,
+    thread,
     time::{Duration, Instant},
 };
+
+use keystead_cluster::steal::Times;
 
 /// Asks `probe` every 100 ms, and more seldom the longer it takes, until it gives `Ok`; panics after `limit` with its last `Err`.
 /// Time in which the host kept the processors from this machine does not count.
@@ -32,36 +34,18 @@ pub fn eventually<T, E: Debug>(what: &str, probe: impl FnMut() -> Result<T, E>) 
 struct Stopwatch {
     began: Instant,
     /// None where the kernel does not tell.
-    ticks: Option<Ticks>,
-}
-
-/// Processor time since the start of the machine.
-#[derive(Clone, Copy)]
-struct Ticks {
-    all: u64,
-    stolen: u64,
+    times: Option<Times>,
 }
 
 impl Stopwatch {
     fn start() -> Self {
-        Self { began: Instant::now(), ticks: Ticks::now() }
+        Self { began: Instant::now(), times: Times::now() }
     }
 
     fn elapsed(&self) -> Duration {
         let elapsed = self.began.elapsed();
-        let (Some(before), Some(now)) = (self.ticks, Ticks::now()) else { return elapsed };
-        let all = u32::try_from(now.all.saturating_sub(before.all)).unwrap_or(u32::MAX).max(1);
-        let stolen = u32::try_from(now.stolen.saturating_sub(before.stolen)).unwrap_or(0).min(all);
-        elapsed.mul_f64(f64::from(all - stolen) / f64::from(all))
-    }
-}
-
-impl Ticks {
-    /// `cpu  user nice system idle iowait irq softirq steal guest guest_nice`; user has guest in it.
-    fn now() -> Option<Self> {
-        let stat = fs::read_to_string("/proc/stat").ok()?;
-        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-        let times: Vec<u64> = line.split_whitespace().take(8).map_while(|time| time.parse().ok()).collect();
-        Some(Self { all: times.iter().sum(), stolen: *times.get(7)? })
+        let (Some(before), Some(now)) = (self.times, Times::now()) else { return elapsed };
+        let kept = u32::try_from(now.stolen_since(before)).unwrap_or(0).min(100);
+        elapsed * (100 - kept) / 100
     }
 }
