@@ -11,23 +11,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use keystead_cluster::{
     shell::{step, succeeds},
-    tools::{LOKI, Tools},
+    tools::{LOKI, Tools, names},
 };
 
 use crate::test::cargo_deny;
-
-/// In the order in which they are needed. Loki comes last: only one test needs it, and it takes longer than all others.
-const PROGRAMS: [&str; 9] = [
-    "helm",
-    "linearizability",
-    "kube",
-    "containerd",
-    "etcd",
-    "coredns",
-    "metrics-server",
-    "local-path-provisioner",
-    LOKI,
-];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -46,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             end(process::id());
         });
     }
-    for program in PROGRAMS {
+    for program in names() {
         if program == LOKI {
             cargo_deny(true);
         }

@@ -4,8 +4,5 @@
 --       5 seconds for which they are kept, 6 bytes that all of them may have, 7 whether it is the last ('1' or '0')
 -- Returns 1, or 0 where there would be too many bytes.
 if not keep_part(ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])) then return 0 end
-if ARGV[7] == '1' then
-  for number = 0, tonumber(ARGV[2]) do redis.call('EXPIRE', part_key(ARGV[1], number), ARGV[5]) end
-  redis.call('HSET', KEYS[1], 'whole', 1)
-end
+if ARGV[7] == '1' then keep_parts(ARGV[1], ARGV[5]) end
 return 1

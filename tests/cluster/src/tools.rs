@@ -28,7 +28,10 @@ struct Tool {
 pub const LOKI: &str = "loki";
 const STRIP: &str = "-s -w";
 
+/// In the order in which a run of all tests needs them.
 const TOOLS: &[Tool] = &[
+    Tool { name: "helm", packages: &["helm.sh/helm/v3/cmd/helm"], programs: &[("helm", &[])], flags: STRIP },
+    Tool { name: "linearizability", packages: &["."], programs: &[("linearizability", &[])], flags: STRIP },
     Tool {
         name: "kube",
         packages: &["."],
@@ -61,7 +64,6 @@ const TOOLS: &[Tool] = &[
         programs: &[("server", &["etcd"])],
         flags: STRIP,
     },
-    Tool { name: "helm", packages: &["helm.sh/helm/v3/cmd/helm"], programs: &[("helm", &[])], flags: STRIP },
     Tool {
         name: "coredns",
         packages: &["github.com/coredns/coredns"],
@@ -86,7 +88,6 @@ const TOOLS: &[Tool] = &[
         programs: &[("loki", &[])],
         flags: STRIP,
     },
-    Tool { name: "linearizability", packages: &["."], programs: &[("linearizability", &[])], flags: STRIP },
 ];
 
 /// A folder that holds every program by its name.
@@ -98,8 +99,7 @@ pub struct Tools {
 impl Tools {
     /// Builds what a cluster needs and the cache does not have: some twelve minutes on two cores the first time.
     pub fn ensure() -> Result<Self> {
-        let names = TOOLS.iter().map(|tool| tool.name).filter(|name| *name != LOKI);
-        Self::only(&names.collect::<Vec<_>>())
+        Self::only(&names().filter(|name| *name != LOKI).collect::<Vec<_>>())
     }
 
     /// Builds only these.
@@ -138,6 +138,11 @@ impl Tools {
     pub fn command(&self, program: &str) -> Command {
         Command::new(self.path(program))
     }
+}
+
+/// All tools, in the order in which a run of all tests needs them: Loki, the largest, comes last.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TOOLS.iter().map(|tool| tool.name)
 }
 
 fn hash(tool: &Tool, go: &str) -> String {

@@ -21,7 +21,7 @@ use crate::{
 
 /// The last worker goes after so long without a job, if none is to come within the same time.
 const REST: Duration = Duration::from_mins(5);
-/// So many expired entries bring a worker, which sweeps at its start: each costs Redis some 200 bytes until then.
+/// So many expired entries bring a worker, which sweeps at its start: until then their names take Redis' memory.
 const UNSWEPT: u64 = 10_000;
 /// Minutes before a schedule of the spec is due: the worker queues its jobs, and has to be there.
 const AHEAD: u64 = 1;
