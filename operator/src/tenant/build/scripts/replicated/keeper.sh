@@ -70,10 +70,7 @@ renew_sentinel() {
 	if [ $((second / 10 % count)) -ne "${pod_name##*-}" ] || [ $((second % 10)) -ge 5 ]; then return 0; fi
 	if [ $((second - renew_since)) -lt 300 ]; then
 		ask_sentinels
-		if [ "$answered" -lt "$count" ] || [ -z "$primary" ]; then return 0; fi
-		case $(ask monitor "$me" 26379 SENTINEL MASTER "$primary_name") in
-		*failover_in_progress* | *_down*) return 0 ;;
-		esac
+		if [ "$answered" -lt "$count" ] || [ -z "$primary" ] || is_unsettled "$me"; then return 0; fi
 	fi
 	note "Sentinel starts anew with another certificate."
 	: >"$run/start-anew"
@@ -88,8 +85,21 @@ candidacy() {
 	[ "$1" = 0 ] || note "In sync: a candidate for primary."
 }
 
-# A primary that was cut off is told by the Sentinels after 10 s or more; what it takes until then is lost.
+# Whether a Sentinel says that a failover is under way, or that the primary does not answer.
+is_unsettled() {
+	case $(ask monitor "$1" 26379 SENTINEL MASTER "$primary_name") in
+	*failover_in_progress* | *_down*) ;;
+	*) return 1 ;;
+	esac
+}
+
+# A primary that was cut off is told by the Sentinels after 10 s or more; what it takes until then is lost. Never one that they
+# promote just now: until it says that it is a primary they name the one before, which may well answer.
 demote() {
+	[ -n "$was_named" ] || return 0
+	for member in $all; do
+		! is_unsettled "$member" || return 0
+	done
 	ask_sentinels
 	[ -n "$primary" ] && [ "$primary" != "$me" ] || return 0
 	case $(report_of "$primary") in
@@ -130,6 +140,10 @@ look() {
 	read -r _ role priority link _ _ disk <<-EOF
 		$report
 	EOF
+	case "$role $vote" in
+	"master $me $me") was_named=yes ;;
+	slave*) was_named='' ;;
+	esac
 	case $role:$link:$disk:$priority in
 	# A primary does not show its priority.
 	master:*) [ "$candidate" = 0 ] || candidacy 0 ;;
@@ -148,7 +162,8 @@ keep() {
 	set +e
 	# sentinel.sh has put it into the configuration.
 	sentinel_password=$(password sentinel)
-	candidate=unknown looks_often='' renew_since=''
+	# was_named: the own Sentinel has named it since it became a primary.
+	candidate=unknown looks_often='' renew_since='' was_named=''
 	while :; do
 		look
 		renew_sentinel
