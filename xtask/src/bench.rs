@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds for release and lets the benchmarks run; results go to target/bench.
+//! `cargo xtask bench`: builds what images hold and lets the benchmarks run; results go to target/bench.
 
 use std::{
     path::{Path, PathBuf},
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut bench = match &arguments.which {
         Which::Gateway { rest } => {
             packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
-            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Release)?;
+            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Dist)?;
             let mut bench = Command::new(&built[0]);
             bench.arg("gateway").arg("--gateway").arg(&built[1]).arg("--out").arg(out);
             bench.arg("--python").arg(python("fastapi")?).args(rest);
@@ -105,15 +105,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         Which::Fairness { rest } => {
             packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
-            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Release)?;
+            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Dist)?;
             let mut bench = Command::new(&built[0]);
             bench.arg("fairness").arg("--gateway").arg(&built[1]).arg("--out").arg(out).args(rest);
             bench
         }
         Which::Queue { rest } => {
             packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
-            let built =
-                binaries(&["keystead-bench", "keystead-gateway", "keystead-worker"], Profile::Release)?;
+            let built = binaries(&["keystead-bench", "keystead-gateway", "keystead-worker"], Profile::Dist)?;
             let mut bench = Command::new(&built[0]);
             bench.arg("queue").arg("--gateway").arg(&built[1]).arg("--worker").arg(&built[2]);
             bench.arg("--out").arg(out).arg("--python").arg(python("huey")?).args(rest);
@@ -121,14 +120,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         Which::Bulk { rest } => {
             packages::ensure(packages::REDIS)?;
-            let built = binaries(&["keystead-bench", "keystead-worker"], Profile::Release)?;
+            let built = binaries(&["keystead-bench", "keystead-worker"], Profile::Dist)?;
             let mut bench = Command::new(&built[0]);
             bench.arg("bulk").arg("--worker").arg(&built[1]).arg("--out").arg(out).args(rest);
             bench
         }
         Which::Audit { rest } => {
             packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
-            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Release)?;
+            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Dist)?;
             let mut bench = Command::new(&built[0]);
             bench.arg("audit").arg("--gateway").arg(&built[1]).arg("--out").arg(out).args(rest);
             bench
