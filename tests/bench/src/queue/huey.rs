@@ -35,10 +35,10 @@ impl<'a> Huey<'a> {
         command
     }
 
-    /// Queues jobs one by one; gives how many a second.
-    pub(crate) fn enqueue(&self, jobs: u64) -> Result<f64> {
-        let run =
-            self.command().args(["-c", &format!("import huey_app; huey_app.queue({jobs})")]).output()?;
+    /// Has so many threads of a process queue jobs, each one by one; gives how many a second.
+    pub(crate) fn enqueue(&self, jobs: u64, callers: u64) -> Result<f64> {
+        let queue = format!("import huey_app; huey_app.queue({jobs}, {callers})");
+        let run = self.command().args(["-c", &queue]).output()?;
         ensure!(run.status.success(), "Huey: {}", String::from_utf8_lossy(&run.stderr));
         String::from_utf8_lossy(&run.stdout).trim().parse().context("Huey's figure")
     }

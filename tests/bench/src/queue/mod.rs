@@ -21,6 +21,9 @@ use crate::{
     services::{register, route, start_gateway, start_redis_at},
 };
 
+/// How many queue at the same time, each one by one, where it is not one alone.
+const CALLERS: u32 = 16;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The gateway's binary, built for release.
@@ -64,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     // Only so many finished jobs are kept: from then on each one that ends has an old one forgotten.
     eprintln!("running 10,000 jobs on each Redis, then filling {} into one", arguments.backlog);
     for some in [&ours, &crowded] {
-        some.enqueue(EMPTY, 10_000)?;
+        some.enqueue(EMPTY, 10_000, 1)?;
         some.run_in_library()?;
     }
     crowded.fill(arguments.backlog)?;
@@ -76,24 +79,35 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let lmove = ["LMOVE", "floor", "floor", "RIGHT", "LEFT"];
         figures.note("lmove_per_second", redis_benchmark(&redis, jobs, 1, &lmove)?);
         figures.note("lmove_16_clients_per_second", redis_benchmark(&redis, jobs, 16, &lmove)?);
+        figures.note(
+            "lpush_callers_per_second",
+            redis_benchmark(&redis, jobs, CALLERS, &["LPUSH", "floor", "job"])?,
+        );
         if let Some(huey) = &huey {
+            figures.note("huey_enqueue_callers_per_second", huey.enqueue(jobs, CALLERS.into())?);
+            // Away with them, so that each that follows finds the same.
+            huey.run(jobs, &CONSUMERS[1].1)?;
             for (name, consumer) in CONSUMERS {
-                figures.note("huey_enqueue_per_second", huey.enqueue(jobs)?);
+                figures.note("huey_enqueue_per_second", huey.enqueue(jobs, 1)?);
                 note(&mut figures, &format!("{name}_run"), huey.run(jobs, &consumer)?);
             }
         }
-        figures.note("enqueue_per_second", ours.enqueue(EMPTY, jobs)?);
+        figures.note("enqueue_per_second", ours.enqueue(EMPTY, jobs, 1)?);
         note(&mut figures, "run", ours.run(worker, jobs)?);
-        figures.note("enqueue_crowded_per_second", crowded.enqueue(EMPTY, jobs)?);
+        figures.note("enqueue_callers_per_second", ours.enqueue(EMPTY, jobs, CALLERS.into())?);
+        ours.run(worker, jobs)?;
+        figures.note("enqueue_crowded_per_second", crowded.enqueue(EMPTY, jobs, 1)?);
         note(&mut figures, "run_crowded", crowded.run(worker, jobs)?);
         figures.note("enqueue_by_rest_per_second", enqueue_by_rest(&gateway, &token, jobs / 4)?);
-        ours.enqueue(SWEEP, jobs - jobs / 4)?;
+        ours.enqueue(SWEEP, jobs - jobs / 4, 1)?;
         note(&mut figures, "run_sweep", ours.run(worker, jobs)?);
-        ours.enqueue(EMPTY, jobs)?;
+        ours.enqueue(EMPTY, jobs, 1)?;
         figures.note("run_in_library_per_second", ours.run_in_library()?);
     }
     for (name, of, over) in [
         ("enqueue_vs_huey", "enqueue_per_second", "huey_enqueue_per_second"),
+        ("enqueue_callers_vs_huey", "enqueue_callers_per_second", "huey_enqueue_callers_per_second"),
+        ("enqueue_callers_vs_lpush", "enqueue_callers_per_second", "lpush_callers_per_second"),
         ("enqueue_by_rest_vs_huey", "enqueue_by_rest_per_second", "huey_enqueue_per_second"),
         ("enqueue_vs_lpush", "enqueue_per_second", "lpush_per_second"),
         ("run_vs_huey", "run_per_second", "huey_run_per_second"),

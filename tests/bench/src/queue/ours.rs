@@ -8,7 +8,7 @@ use keystead_kv::{
     queue::{Claims, Ending, NewJob, Queue},
 };
 use keystead_route::Endpoint;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 use super::asked::{Ran, Waiting};
 use crate::processes::{Process, free_port};
@@ -42,16 +42,31 @@ impl<'a> Ours<'a> {
         Ok(Self { redis, folder, queue: Queue::new(connection), runtime })
     }
 
-    /// Queues jobs one by one; gives how many a second.
-    pub(crate) fn enqueue(&self, kind: &str, jobs: u64) -> Result<f64> {
-        let job = NewJob::new(kind, "null");
-        self.runtime.block_on(async {
-            self.queue.enqueue(&job).await?;
-            let started = Instant::now();
-            for _ in 1..jobs {
-                self.queue.enqueue(&job).await?;
+    /// Has so many tasks queue jobs, each one by one; gives how many a second.
+    pub(crate) fn enqueue(&self, kind: &'static str, jobs: u64, callers: u64) -> Result<f64> {
+        let some = |count| {
+            let queue = self.queue.clone();
+            async move {
+                let job = NewJob::new(kind, "null");
+                for _ in 0..count {
+                    queue.enqueue(&job).await?;
+                }
+                anyhow::Ok(())
             }
-            Ok(rate(jobs - 1, started))
+        };
+        self.runtime.block_on(async {
+            // Those that are left over, at least one: the connection is there before the time begins.
+            let rest = (jobs - 1) % callers + 1;
+            some(rest).await?;
+            let started = Instant::now();
+            let mut tasks = JoinSet::new();
+            for _ in 0..callers {
+                tasks.spawn(some((jobs - rest) / callers));
+            }
+            while let Some(ended) = tasks.join_next().await {
+                ended??;
+            }
+            Ok(rate(jobs - rest, started))
         })
     }
 
