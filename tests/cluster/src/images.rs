@@ -23,7 +23,12 @@ pub const BASE: &str = "docker.io/library/debian:bookworm-slim";
 pub const REDIS: &str = "docker.io/library/redis:7.0";
 /// Redis 8.0, Debian's of the release after.
 pub const REDIS_8: &str = "docker.io/library/redis:8.0";
+/// What a worker in Python begins with, from Debian's packages: its layout is another than that of the image of this name, but
+/// `python3` and `pip` do the same.
+const PYTHON: &str = "docker.io/library/python:3.13-slim";
 pub(crate) const PAUSE: &str = "docker.io/keystead/pause:1";
+/// Where programs look for the authorities they trust.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// An image as an archive in the cache.
 #[derive(Clone, Debug)]
@@ -50,6 +55,14 @@ pub(crate) fn base_images() -> Result<Vec<Image>> {
     ])
 }
 
+/// Makes the image that a Dockerfile for Python begins with, for `build`.
+pub fn ensure_python() -> Result<()> {
+    let install = "RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-pip \
+         && rm -rf /var/lib/apt/lists/*\nENV PIP_BREAK_SYSTEM_PACKAGES=1\nCMD [\"python3\"]\n";
+    let dockerfile = format!("FROM scratch\nADD base.tar /\n{install}");
+    from_text(PYTHON, &dockerfile, &[("base.tar", debian("trixie")?)]).map(drop)
+}
+
 /// Builds an image from a Dockerfile; skipped where neither it nor `inputs` have changed.
 pub fn build(
     name: &str,
@@ -71,6 +84,8 @@ pub fn build(
         step(&format!("image {name}"), || {
             let mut bud = buildah();
             bud.args(["bud", "--isolation", "chroot", "--tag", name, "--file"]).arg(dockerfile);
+            // What this machine trusts, where its way to the package registries has an authority of its own.
+            bud.args(["--volume", &format!("{AUTHORITIES}:{AUTHORITIES}:ro")]);
             for (name, value) in arguments {
                 bud.arg("--build-arg").arg(format!("{name}={value}"));
             }
