@@ -229,7 +229,7 @@ impl Replicated {
             format!("port {SENTINEL}"),
             format!("sentinel announce-ip {host}"),
             format!("sentinel monitor {NAME} {} {REDIS} {quorum}", self.members[primary].host),
-            format!("sentinel down-after-milliseconds {NAME} 1000"),
+            format!("sentinel down-after-milliseconds {NAME} 1200"),
             format!("sentinel failover-timeout {NAME} 5000"),
             format!("sentinel parallel-syncs {NAME} 2"),
             format!("sentinel auth-user {NAME} {ADMIN}"),
