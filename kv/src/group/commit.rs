@@ -252,7 +252,9 @@ impl Generation {
         let line = self.writes.line().await?;
         if let Some(confirm) = &self.confirm {
             confirm.check(&line).await?;
-            line.history.get_or_try_init(|| inherit::history(&line)).await?;
+            if confirm.replicas > 0 {
+                line.history.get_or_try_init(|| inherit::history(&line)).await?;
+            }
         }
         Ok(line)
     }

@@ -14,6 +14,9 @@ use crate::{error::Failed, lines::Line};
 /// How long to wait before the next primary is asked again.
 const PAUSE: Duration = Duration::from_millis(25);
 
+/// The address that all read replicas announce, by which nobody promotes them: what they have may be lost.
+const READER: &str = "ip=192.0.2.1,";
+
 /// A place in a primary's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -22,11 +25,16 @@ pub(super) struct Mark {
     pub(super) offset: u64,
 }
 
-/// The id of the history that a primary writes.
+/// The id of the history that a primary writes. It takes another when its first replica comes: before that there is none that
+/// is worth keeping, and nobody who could confirm a write.
 pub(super) async fn history(line: &Line) -> Result<String, Failed> {
     let info = String::from_redis_value(line.one(cmd("INFO").arg("replication")).await?);
-    let info = info.unwrap_or_default();
-    Ok(field(&info, "master_replid").unwrap_or_default().to_owned())
+    let id = lasting_id(&info.unwrap_or_default()).map(str::to_owned);
+    id.ok_or_else(|| Failed::NotSent("the primary has had no replica yet, and a write needs one".into()))
+}
+
+fn lasting_id(info: &str) -> Option<&str> {
+    field(info, "master_replid").filter(|_| field(info, "repl_backlog_active") == Some("1"))
 }
 
 /// Where the primary is in its history, by its answer to `ROLE`; none where it is no primary any more.
@@ -96,6 +104,7 @@ fn holders(info: &str, mark: &Mark) -> Option<usize> {
     let has_it = |line: &&str| {
         let offset = line.split(',').find_map(|part| part.strip_prefix("offset="));
         line.starts_with("slave")
+            && !line.contains(READER)
             && line.contains("state=online")
             && offset.and_then(|text| text.parse::<u64>().ok()) >= Some(mark.offset)
     };
@@ -121,6 +130,19 @@ mod tests {
         assert_eq!(holders("old", 100), Some(1));
         assert_eq!(holders("old", 101), None, "written after the other was promoted");
         assert_eq!((holders("new", 100), holders("other", 100)), (None, None));
+    }
+
+    #[test]
+    fn what_only_readers_have_is_not_inherited() {
+        let reader = INFO.replace("ip=127.1.1.1", "ip=192.0.2.1");
+        assert_eq!(holders(&reader, &Mark { history: "old".into(), offset: 100 }), Some(0));
+    }
+
+    #[test]
+    fn a_primary_without_a_backlog_will_take_another_id() {
+        let info =
+            |active: u8| format!("role:master\r\nmaster_replid:one\r\nrepl_backlog_active:{active}\r\n");
+        assert_eq!((lasting_id(&info(0)), lasting_id(&info(1))), (None, Some("one")));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
 
 use futures::future::join_all;
 use redis::{FromRedisValue as _, Value, cmd};
+use tokio::time::error::Elapsed;
 
 use super::{
     inherit::{Mark, field},
@@ -24,7 +25,10 @@ use crate::{
 
 /// How long a member has for an answer.
 const WITHIN: Duration = Duration::from_millis(100);
-/// How long one is left alone that did not answer.
+/// How long one that does not answer is waited for: it may be slow, and be the one that has become the primary. After this
+/// time the Sentinels have told the others whom they follow (they look at the promoted one once a second).
+const SILENCE: Duration = Duration::from_millis(1500);
+/// How long one is left alone then.
 const REST: Duration = Duration::from_secs(1);
 /// How long before a member that is behind is asked again.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -39,16 +43,20 @@ struct Witness {
     lines: Lines,
     /// In milliseconds since the beginning.
     rests_until: AtomicU64,
+    /// Since when it has not answered, in milliseconds since the beginning; `HEARD`: it has.
+    silent_since: AtomicU64,
 }
+
+const HEARD: u64 = u64::MAX;
 
 /// What a member says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Says {
     /// It follows the primary, and has everything.
     Has,
-    /// It follows the primary or another, and has it not, or not yet.
+    /// It follows the primary or another, and has it not, or not yet; or it has been silent for a moment.
     Behind,
-    /// Nothing that counts: it does not answer, or it is not in sync and will have to fetch everything.
+    /// Nothing that counts: it is away, or it is not in sync and will have to fetch everything.
     Nothing,
     /// It has become the primary.
     IsPrimary,
@@ -67,7 +75,8 @@ pub(super) enum Verdict {
 impl Witnesses {
     pub(super) fn new(options: &ConnectOptions, members: &[String], primary: &str) -> Result<Self, Error> {
         let witness = |address: &String| {
-            Ok(Witness { lines: Lines::to(options, address, WITHIN)?, rests_until: AtomicU64::new(0) })
+            let lines = Lines::to(options, address, WITHIN)?;
+            Ok(Witness { lines, rests_until: AtomicU64::new(0), silent_since: AtomicU64::new(HEARD) })
         };
         let others = members.iter().filter(|address| *address != primary).map(witness);
         Ok(Self { others: others.collect::<Result<_, Error>>()?, begun: Instant::now() })
@@ -103,7 +112,7 @@ impl Witnesses {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+        milliseconds(self.begun.elapsed())
     }
 
     fn rests(&self, witness: &Witness) -> bool {
@@ -122,7 +131,18 @@ impl Witnesses {
                 }
             }
         });
-        match answer.await {
+        let answer = answer.await;
+        if is_silent(&answer) {
+            // Whoever was not silent before is so from now on.
+            let now = self.now();
+            let since = witness.silent_since.fetch_min(now, Ordering::Relaxed).min(now);
+            if now - since < milliseconds(SILENCE) {
+                return Says::Behind;
+            }
+        } else {
+            witness.silent_since.store(HEARD, Ordering::Relaxed);
+        }
+        match answer {
             Ok(Ok(Answer::Primary { succeeds: true })) => Says::IsPrimary,
             Ok(Ok(Answer::Replica { role: Role::Replica { of, is_connected }, offset })) => {
                 match (of == primary, is_connected) {
@@ -135,12 +155,24 @@ impl Witnesses {
             Ok(Ok(_)) => Says::Nothing,
             Ok(Err(Failed::Redis(error))) if error.code().is_some() => Says::Nothing,
             _ => {
-                let rest = u64::try_from(REST.as_millis()).unwrap_or(u64::MAX);
-                witness.rests_until.store(self.now().saturating_add(rest), Ordering::Relaxed);
+                witness.rests_until.store(self.now() + milliseconds(REST), Ordering::Relaxed);
                 Says::Nothing
             }
         }
     }
+}
+
+/// Neither an answer nor a connection that was refused, as where no process is.
+fn is_silent(answer: &Result<Result<Answer, Failed>, Elapsed>) -> bool {
+    match answer {
+        Err(_) => true,
+        Ok(Err(Failed::Redis(error))) => error.is_timeout(),
+        Ok(_) => false,
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(HEARD)
 }
 
 fn verdict(said: &[Says], replicas: usize) -> Option<Verdict> {

@@ -91,6 +91,10 @@ pub(super) fn replication(max_memory: u64) -> String {
             "What a replica may miss without a whole copy: a part of the memory.",
         ),
         (
+            "repl-backlog-ttl 0".into(),
+            "Kept also while there is no replica: without it the history gets another id, by which nobody knows it any more.",
+        ),
+        (
             format!("client-output-buffer-limit replica {buffer} {} 60", buffer / 2),
             "What waits for a replica that is copying is memory beyond maxmemory: the default is a quarter GiB.",
         ),

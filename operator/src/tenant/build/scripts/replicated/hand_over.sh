@@ -8,12 +8,24 @@ set -eu
 . "${KEYSTEAD_CONFIG:-/etc/keystead/redis}/sentinels.sh"
 
 log_as_container
-# The Sentinel beside it is ended only then.
-trap ': >"$run/handed-over"' EXIT
+asked_often=''
+
+ends() {
+	# The Sentinel beside it is ended only then.
+	: >"$run/handed-over"
+	[ -z "$asked_often" ] || look_each 1000 || true
+}
+trap ends EXIT
 
 seconds() { date +%s; }
 
-# The replicas that the Sentinel of this member would choose from.
+# Hundredths of a second since some time.
+hundredths() (
+	read -r now _ </proc/uptime
+	echo "${now%.*}${now#*.}"
+)
+
+# The replicas that the Sentinel of this member would choose from, as it knew them when it last heard of each.
 candidates_of() (
 	answer=$(ask monitor "$1" 26379 SENTINEL REPLICAS "$primary_name") || exit 0
 	ip='' flags=''
@@ -69,6 +81,20 @@ candidates_are_good() {
 	[ "$good" -eq "$#" ]
 }
 
+# Those that it may hear of before it chooses, too.
+candidates_by_now() {
+	# shellcheck disable=SC2086 # a list of addresses
+	{
+		candidates_of "$sentinel"
+		reports_of $others | while read -r address role priority link _; do
+			case $role:$link:$priority in
+			slave:up:0) ;;
+			slave:up:*) echo "$address" ;;
+			esac
+		done
+	} | sort -u
+}
+
 # Sets sentinel to the first of the other members whose candidates are good, and candidates to these.
 choose_sentinel() {
 	for sentinel in $others; do
@@ -117,6 +143,7 @@ await_question() {
 	while [ "$rounds" -lt 3 ]; do
 		rounds=$((rounds + 1))
 		looks=0
+		asked_often=yes
 		look_each 100 || return 0
 		until hear_of_candidates && [ "$oldest" -lt 250 ] || [ "$looks" -ge 20 ]; do
 			looks=$((looks + 1))
@@ -124,6 +151,7 @@ await_question() {
 		done
 		# As the keeper has it.
 		look_each 1000 || return 0
+		asked_often=''
 		until ! hear_of_candidates || [ "$oldest" -ge 550 ] || [ "$looks" -ge 40 ]; do
 			looks=$((looks + 1))
 			sleep 0.02
@@ -155,13 +183,28 @@ find_successor() {
 	[ -n "$successor" ]
 }
 
+# Whether another member says that it is a primary.
+another_is_primary() {
+	# shellcheck disable=SC2086 # a list of addresses
+	case $(reports_of $others) in
+	*" master "*) ;;
+	*) return 1 ;;
+	esac
+}
+
 guard_member
 refused=
-report=$(patience=1 report_of "$me")
-case $report in
-"$me master "*) ;;
-*) exit 0 ;;
-esac
+until=$(($(seconds) + 5))
+while :; do
+	report=$(patience=1 report_of "$me")
+	case $report in
+	"$me master "*) break ;;
+	# A busy one is silent for a moment.
+	"") [ "$(seconds)" -lt "$until" ] || exit 0 ;;
+	*) exit 0 ;;
+	esac
+	sleep 0.1
+done
 
 # A Sentinel hears only now and then from a replica that it has become a candidate.
 until=$(($(seconds) + 12))
@@ -182,11 +225,11 @@ done
 # that no failover of theirs begins beside ours. Two at a time were measured to lose writes.
 fail_over() {
 	await_question
+	candidates=$(candidates_by_now)
+	[ -n "$candidates" ] || return 1
+	began=$(hundredths)
 	tell 6379 CLIENT PAUSE 20000 WRITE || return 1
-	looks=0
-	began=$(seconds)
-	while [ "$looks" -lt 15 ] && [ $(($(seconds) - began)) -lt 2 ]; do
-		looks=$((looks + 1))
+	while [ $(($(hundredths) - began)) -lt 80 ]; do
 		if candidates_are_good all; then
 			answer=$(patience=2 ask sentinel "$sentinel" 26379 SENTINEL FAILOVER "$primary_name") || answer=
 			case $answer in
@@ -199,6 +242,8 @@ fail_over() {
 		fi
 		sleep 0.02
 	done
+	# A failover of the Sentinels' own: what this one would take now would be lost.
+	! another_is_primary || return 0
 	tell 6379 CLIENT UNPAUSE || true
 	return 1
 }
@@ -215,9 +260,10 @@ done
 
 # From here on a failover may happen at any time, so the pause is not ended before there is a new primary: what this one
 # would take now would be lost. Redis is ended in it, or it runs out.
-until=$(($(seconds) + 6))
+until=$(($(seconds) + 6)) heard=$(seconds)
 until find_successor; do
-	if [ -z "$reports" ]; then
+	[ -z "$reports" ] || heard=$(seconds)
+	if [ $(($(seconds) - heard)) -ge 3 ]; then
 		note "No other member answers: Redis ends while writes are paused."
 		exit 0
 	fi
@@ -231,7 +277,9 @@ if tell 6379 REPLICAOF "$successor" 6379; then
 	tell 6379 CLIENT UNPAUSE || true
 	# The Sentinel would tell the others a second later, and a write waits until they have it.
 	for other in $others; do
-		[ "$other" = "$successor" ] || ask sentinel "$other" 6379 REPLICAOF "$successor" 6379 >/dev/null || true
+		case "$nl$reports" in
+		*"$nl$other slave "*) ask sentinel "$other" 6379 REPLICAOF "$successor" 6379 >/dev/null || true ;;
+		esac
 	done
 	note "Handed over to $successor."
 else
