@@ -11,7 +11,7 @@ use std::{
 
 use futures::future::join_all;
 use redis::{FromRedisValue as _, Value, cmd};
-use tokio::time::error::Elapsed;
+use tokio::{net::TcpStream, time::error::Elapsed};
 
 use super::{
     inherit::{Mark, field},
@@ -25,8 +25,8 @@ use crate::{
 
 /// How long a member has for an answer.
 const WITHIN: Duration = Duration::from_millis(100);
-/// How long one that does not answer is waited for: it may be slow, and be the one that has become the primary. After this
-/// time the Sentinels have told the others whom they follow (they look at the promoted one once a second).
+/// How long one is waited for that lets connect but does not answer: it may be slow, and be the one that has become the primary.
+/// After this time the Sentinels have told the others whom they follow (they look at the promoted one once a second).
 const SILENCE: Duration = Duration::from_millis(1500);
 /// How long one is left alone then.
 const REST: Duration = Duration::from_secs(1);
@@ -40,6 +40,7 @@ pub(super) struct Witnesses {
 }
 
 struct Witness {
+    address: String,
     lines: Lines,
     /// In milliseconds since the beginning.
     rests_until: AtomicU64,
@@ -54,7 +55,7 @@ const HEARD: u64 = u64::MAX;
 enum Says {
     /// It follows the primary, and has everything.
     Has,
-    /// It follows the primary or another, and has it not, or not yet; or it has been silent for a moment.
+    /// It follows the primary or another, and has it not, or not yet; or it is there, and has been silent for a moment.
     Behind,
     /// Nothing that counts: it is away, or it is not in sync and will have to fetch everything.
     Nothing,
@@ -76,7 +77,8 @@ impl Witnesses {
     pub(super) fn new(options: &ConnectOptions, members: &[String], primary: &str) -> Result<Self, Error> {
         let witness = |address: &String| {
             let lines = Lines::to(options, address, WITHIN)?;
-            Ok(Witness { lines, rests_until: AtomicU64::new(0), silent_since: AtomicU64::new(HEARD) })
+            let (rests_until, silent_since) = (AtomicU64::new(0), AtomicU64::new(HEARD));
+            Ok(Witness { address: address.clone(), lines, rests_until, silent_since })
         };
         let others = members.iter().filter(|address| *address != primary).map(witness);
         Ok(Self { others: others.collect::<Result<_, Error>>()?, begun: Instant::now() })
@@ -132,7 +134,7 @@ impl Witnesses {
             }
         });
         let answer = answer.await;
-        if is_silent(&answer) {
+        if is_silent(&answer) && is_there(&witness.address).await {
             // Whoever was not silent before is so from now on.
             let now = self.now();
             let since = witness.silent_since.fetch_min(now, Ordering::Relaxed).min(now);
@@ -169,6 +171,12 @@ fn is_silent(answer: &Result<Result<Answer, Failed>, Elapsed>) -> bool {
         Ok(Err(Failed::Redis(error))) => error.is_timeout(),
         Ok(_) => false,
     }
+}
+
+/// Whether a process listens at this address: its kernel takes a connection at once, however busy it is itself. A pod that
+/// ends is silent for a second, until nobody is led to it any more: nobody is to wait for that.
+async fn is_there(address: &str) -> bool {
+    matches!(tokio::time::timeout(WITHIN, TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -85,7 +85,12 @@ follow() {
 # sends on for keys that have gone ahead, instead of taking them for gone; and the other end, which believes nobody else about
 # a slot that it takes in, learns from whom it comes now.
 take_over_moves() {
-	for member in $others; do
+	# Also whom only the others know: a shard that has just come may not be among the mounted members yet.
+	# shellcheck disable=SC2086 # a list of addresses
+	for member in $({
+		printf '%s\n' $others
+		echo "$view" | sed -n 's/^other [^ ]* \([^ ]*\) primary up .*/\1/p'
+	} | sort -u); do
 		patience=1 ask cluster "$member" 6379 CLUSTER NODES |
 			sed -n 's/^\([^ ]*\) [^ ]* myself,master[^ ]* [^[]*\[\(.*\)\]$/\1 \2/p' | sed 's/\] \[/ /g' |
 			while read -r taker moves; do

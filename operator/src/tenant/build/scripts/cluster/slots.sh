@@ -5,6 +5,9 @@
 # Both ends do nothing else while they move so many: values of megabytes must not take as long as it takes until one that does
 # not answer is taken for failed.
 keys_at_once=10
+# For as long the end that gives waits for the one that takes, and does nothing else: with Redis' own minute one that hangs would
+# take the other with it, and with both away too few may be left to elect anybody. Below cluster-node-timeout, in milliseconds.
+takes_within=800
 
 # at ADDRESS COMMAND...: fails unless the answer is OK; it is in answer.
 at() {
@@ -30,7 +33,7 @@ cluster_cli() (
 # move AMOUNT FROM TO. Of a key that is at both ends, the former owner's value counts: it answers for it until it is gone.
 move() {
 	if ! output=$(cluster_cli reshard "$hub:6379" --cluster-slots "$1" --cluster-from "$2" --cluster-to "$3" \
-		--cluster-pipeline "$keys_at_once" --cluster-replace --cluster-yes </dev/null); then
+		--cluster-pipeline "$keys_at_once" --cluster-timeout "$takes_within" --cluster-replace --cluster-yes </dev/null); then
 		note "Slots could not be moved: $(echo "$output" | tail -n 5)"
 		exit 1
 	fi
@@ -43,11 +46,16 @@ open_at() {
 }
 
 # Prints the slots of which a primary has keys without owning them, with its address: the rest of a move that both ends have
-# forgotten, as each failed in it.
+# forgotten, as each failed in it. `unknown` in place of a slot: it did not answer.
 strays_at() {
 	own_of "$1"
 	[ "$role" = primary ] || return 0
-	seq 0 16383 | sed 's/^/CLUSTER COUNTKEYSINSLOT /' | patience=60 ask cluster "$1" 6379 | grep -nv '^0$' |
+	counts=$(seq 0 16383 | sed 's/^/CLUSTER COUNTKEYSINSLOT /' | patience=60 ask cluster "$1" 6379)
+	if [ "$(echo "$counts" | grep -c '^[0-9][0-9]*$')" -ne 16384 ]; then
+		echo "$1 unknown ?"
+		return 0
+	fi
+	echo "$counts" | grep -nv '^0$' |
 		while IFS=: read -r line _; do
 			find_owner "$((line - 1))"
 			case $owner in
@@ -58,12 +66,14 @@ strays_at() {
 		done
 }
 
-# Prints the address of each primary that has keys of a slot.
+# Prints the address of each primary that has keys of a slot; `unknown` for one that does not answer.
 holders_of() {
 	while read -r address _ role _; do
 		[ "$role" = primary ] || continue
 		case $(patience=5 ask cluster "$address" 6379 CLUSTER COUNTKEYSINSLOT "$1") in
+		0) ;;
 		[1-9]*) echo "$address" ;;
+		*) echo unknown ;;
 		esac
 	done <<-EOF
 		$selves
@@ -81,6 +91,13 @@ find_owner() {
 	EOF
 }
 
+# Ends the script where one has not answered: that is not to say that it has no keys.
+answers() {
+	[ "$1" = unknown ] || return 0
+	note "A primary does not say which keys it has: nothing is moved."
+	exit 1
+}
+
 # Closes a slot whose move was broken off: goes on with it if another than its owner has keys of it already, else leaves it
 # where it is. A member that failed meanwhile has forgotten its part, which it is told anew. So the owner's value of a key
 # always is the last.
@@ -89,6 +106,7 @@ close_slot() {
 	target=
 	for holder in $(holders_of "$1"); do
 		[ "$holder" != "$owner" ] || continue
+		answers "$holder"
 		if [ -n "$target" ]; then
 			note "Slot $1 of $owner has keys at $target and at $holder: nothing is moved. Look which are right."
 			exit 1
@@ -129,7 +147,7 @@ finish_slot() {
 			sed -n 's/^ *[0-9]*) "/"/p' | tr '\n' ' ')
 		[ -n "$names" ] || continue
 		# By the input, as the password is in no command line.
-		answer=$(printf 'MIGRATE %s 6379 "" 0 60000 REPLACE AUTH2 cluster %s KEYS %s\n' "$3" "$(quoted cluster)" "$names" |
+		answer=$(printf 'MIGRATE %s 6379 "" 0 %s REPLACE AUTH2 cluster %s KEYS %s\n' "$3" "$takes_within" "$(quoted cluster)" "$names" |
 			patience=70 ask cluster "$2" 6379) || return 1
 		case $answer in
 		# What has expired meanwhile is no key any more.
@@ -137,7 +155,27 @@ finish_slot() {
 		*) return 1 ;;
 		esac
 	done
+	leads_slot "$1" "$2" "$4" || return 1
 	at "$3" CLUSTER SETSLOT "$1" NODE "$4" && at "$2" CLUSTER SETSLOT "$1" NODE "$4"
+}
+
+# leads_slot SLOT OWNER TARGET_ID: whether the owner of an open slot still is it, as it says itself and most primaries say. One
+# that was replaced meanwhile has no keys of it either, and what its successor has taken would be lost with the slot.
+leads_slot() {
+	answer="$2 leads slot $1 no more"
+	patience=2 ask cluster "$2" 6379 CLUSTER NODES | grep 'myself,master' | grep -qF "[$1->-$3]" || return 1
+	# shellcheck disable=SC2086 # a list of addresses
+	said=$(views_of $all)
+	primaries=0 agree=0
+	while read -r asked who _ _ role _; do
+		[ "$who:$role" = self:primary ] || continue
+		primaries=$((primaries + 1))
+		ranges=$(echo "$said" | sed -n "s/^$asked [a-z]* [^ ]* $2 primary [^ ]* [^ ]* [^ ]* [^ ]* //p")
+		if has_slot "$1" "$ranges"; then agree=$((agree + 1)); fi
+	done <<-EOF
+		$said
+	EOF
+	[ $((agree * 2)) -gt "$primaries" ]
 }
 
 # A member that takes a slot from one that is no primary any more would never learn who owns it now: until the slot is closed
@@ -165,6 +203,7 @@ find_open() {
 
 close_open_slots() {
 	find_open
+	case $open in *" unknown "*) answers unknown ;; esac
 	for slot in $(echo "$open" | sed -n 's/^[^ ]* \([0-9]*\) .*/\1/p' | sort -un); do
 		close_slot "$slot"
 	done
