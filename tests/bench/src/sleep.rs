@@ -61,8 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         wait_asleep(group)?;
         eprintln!("{} of {} sleep", tokens.len(), names.len());
     }
-    let pods = shown(&["get", "pods", "-A", "-o", "name", "-l", "keystead.io/tenant"], None)?;
-    let pods = pods.lines().filter(|line| line.contains("redis") || line.contains("worker")).count();
+    let (pods, volumes) = (of_tenants("pods")?, of_tenants("persistentvolumeclaims")?);
     apply(&bare(&arguments.image, false))?;
     bare_is(1)?;
     let (mut woken, mut started) = (Vec::new(), Vec::new());
@@ -74,11 +73,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (bare_median, wake_median) = (median(started.iter().copied()), median(woken.iter().copied()));
     let ratio = wake_median / bare_median;
     println!(
-        "{} tenants asleep with {pods} pods; median: bare pod {bare_median:.2} s, wake-up {wake_median:.2} s, ratio {ratio:.2}",
+        "{} tenants asleep with {pods} pods and {volumes} volumes; median: bare pod {bare_median:.2} s, wake-up {wake_median:.2} s, ratio {ratio:.2}",
         names.len()
     );
     let report = json!({
-        "tenants": names.len(), "pods_while_asleep": pods,
+        "tenants": names.len(), "pods_while_asleep": pods, "volumes_while_asleep": volumes,
         "bare_seconds": started, "wake_seconds": woken,
         "bare_median": bare_median, "wake_median": wake_median, "ratio": ratio,
     });
@@ -94,6 +93,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How many of a kind there are in the namespaces of these tenants.
+fn of_tenants(kind: &str) -> Result<usize> {
+    let namespaces = "custom-columns=:.metadata.namespace";
+    let all = shown(&["get", kind, "-A", "--no-headers", "-o", namespaces], None)?;
+    Ok(all.lines().filter(|namespace| namespace.starts_with("tenant-bench-sleep-")).count())
 }
 
 fn manifest(name: &str) -> Value {
