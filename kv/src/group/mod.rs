@@ -325,7 +325,12 @@ impl Group {
             on_push,
         );
         match made {
-            Ok(generation) => self.current.store(Some(Arc::new(generation))),
+            Ok(mut generation) => {
+                if let Some(former) = &tracking.last {
+                    generation.witnesses.replace(&former.address);
+                }
+                self.current.store(Some(Arc::new(generation)));
+            }
             Err(error) => {
                 tracing::error!(%error, "a member's address cannot be used");
                 return;

@@ -42,13 +42,14 @@ pub(super) struct Witnesses {
 struct Witness {
     address: String,
     lines: Lines,
-    /// In milliseconds since the beginning.
+    /// As `Witnesses::now` counts, like the next.
     rests_until: AtomicU64,
-    /// Since when it has not answered, in milliseconds since the beginning; `HEARD`: it has.
+    /// Since when it has not answered; `HEARD`: it has.
     silent_since: AtomicU64,
 }
 
 const HEARD: u64 = u64::MAX;
+const LONG_AGO: u64 = 0;
 
 /// What a member says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +114,17 @@ impl Witnesses {
         }
     }
 
+    /// The one that was the primary until now is not waited for while it is silent: it cannot become it again before it follows
+    /// somebody, and is heard.
+    pub(super) fn replace(&mut self, former: &str) {
+        for witness in self.others.iter_mut().filter(|it| it.address == former) {
+            *witness.silent_since.get_mut() = LONG_AGO;
+        }
+    }
+
+    /// In milliseconds; what was long ago is at 0.
     fn now(&self) -> u64 {
-        milliseconds(self.begun.elapsed())
+        milliseconds(self.begun.elapsed() + SILENCE)
     }
 
     fn rests(&self, witness: &Witness) -> bool {
@@ -225,8 +235,35 @@ async fn role(lines: &Lines, mark: &Mark) -> Result<Answer, Failed> {
 
 #[cfg(test)]
 mod tests {
+    use keystead_route::Endpoint;
+
     use super::*;
     use Says::{Behind, Has, IsPrimary, Nothing};
+
+    /// Members that let connect, and say nothing.
+    async fn silent(count: usize) -> (Vec<tokio::net::TcpListener>, Vec<String>) {
+        let mut listeners = Vec::new();
+        for _ in 0..count {
+            listeners.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let addresses = listeners.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+        (listeners, addresses)
+    }
+
+    #[tokio::test]
+    async fn one_that_is_silent_is_waited_for_unless_it_was_the_primary() {
+        let (listeners, members) = silent(2).await;
+        let primary = "127.0.0.1:1";
+        let options = ConnectOptions::new(Endpoint::Standalone { address: primary.into() }, None, None);
+        let mut witnesses = Witnesses::new(&options, &members, primary).unwrap();
+        witnesses.replace(&members[0]);
+        let mark = Mark { history: "id".into(), offset: 1 };
+        assert_eq!(witnesses.ask(&witnesses.others[0], primary, &mark).await, Nothing);
+        assert_eq!(witnesses.ask(&witnesses.others[1], primary, &mark).await, Behind);
+        // Where nobody listens nobody is waited for.
+        drop(listeners);
+        assert_eq!(witnesses.ask(&witnesses.others[1], primary, &mark).await, Nothing);
+    }
 
     #[test]
     fn as_many_as_it_takes_must_have_it_and_nobody_may_be_behind() {
