@@ -183,15 +183,6 @@ find_successor() {
 	[ -n "$successor" ]
 }
 
-# Whether another member says that it is a primary.
-another_is_primary() {
-	# shellcheck disable=SC2086 # a list of addresses
-	case $(reports_of $others) in
-	*" master "*) ;;
-	*) return 1 ;;
-	esac
-}
-
 guard_member
 refused=
 until=$(($(seconds) + 5))
@@ -243,7 +234,7 @@ fail_over() {
 		sleep 0.02
 	done
 	# A failover of the Sentinels' own: what this one would take now would be lost.
-	! another_is_primary || return 0
+	! find_successor || return 0
 	tell 6379 CLIENT UNPAUSE || true
 	return 1
 }
