@@ -169,6 +169,7 @@ pub(crate) fn kubelet(cluster: &Cluster) -> Result<()> {
          authorization: {{mode: Webhook}}\n\
          tlsCertFile: {state}/pki/node.crt\ntlsPrivateKeyFile: {state}/pki/node.key\n\
          evictionHard: {{nodefs.available: 1%, imagefs.available: 1%, memory.available: 100Mi}}\n\
+         crashLoopBackOff: {{maxContainerRestartPeriod: 10s}}\n\
          imageGCHighThresholdPercent: 100\nmakeIPTablesUtilChains: false\nserializeImagePulls: false\n\
          nodeStatusUpdateFrequency: 4s\nsyncFrequency: 10s\nkubeAPIQPS: 200\nkubeAPIBurst: 400\n",
         socket = socket(state),

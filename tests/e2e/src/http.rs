@@ -7,7 +7,8 @@ use ureq::{Agent, http};
 
 use crate::{kubectl::get_json, wait::eventually};
 
-static AGENT: LazyLock<Agent> = LazyLock::new(|| agent(Duration::from_secs(10)));
+/// Longer than a gateway waits for a tenant that wakes before it says so (`gateway.wakeWait`, 10 s).
+static AGENT: LazyLock<Agent> = LazyLock::new(|| agent(Duration::from_secs(30)));
 
 /// Longer than a gateway waits for a new tenant.
 const FOR_A_TENANT: Duration = Duration::from_mins(1);
