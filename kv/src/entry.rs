@@ -27,6 +27,7 @@ use crate::{
 
 /// Content type of a JSON value.
 pub const JSON: &str = "application/json";
+const HEX: &[u8; 16] = b"0123456789abcdef";
 const FORMAT: u8 = 1;
 const SEALED_FORMAT: u8 = 2;
 pub(crate) const HEADER: usize = 38;
@@ -113,11 +114,14 @@ impl EntityTag {
         text.push('"');
         text.push_str(itoa::Buffer::new().format(self.version));
         text.push('-');
-        let digits = (u64::BITS - self.updated.leading_zeros()).div_ceil(4).max(1);
-        for place in (0..digits).rev() {
-            let digit = u8::try_from((self.updated >> (4 * place)) & 0xf).unwrap_or(0);
-            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        let mut digits = [0; 16];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.updated.to_be_bytes()) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 0xf)];
         }
+        let leading = self.updated.leading_zeros() as usize / 4;
+        // Digits are ASCII; of zero the last one stays.
+        text.push_str(str::from_utf8(&digits[leading.min(15)..]).unwrap_or_default());
         text.push('"');
         text
     }

@@ -3,35 +3,27 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
     clock::now_ms,
     entry::{Entry, JSON, Metadata},
+    rfc3339::push_time,
 };
-
-const SIX_DIGITS: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 
 /// Whether a content type is JSON's.
 pub fn is_json(content_type: &str) -> bool {
+    if content_type == JSON {
+        return true;
+    }
     let essence = content_type.split(';').next().unwrap_or("").trim();
     essence.eq_ignore_ascii_case(JSON)
 }
 
-/// RFC 3339 in UTC, to the microsecond.
-fn push_time(json: &mut String, microseconds: u64) {
-    if let Some(time) = i64::try_from(microseconds).ok().and_then(|us| Timestamp::from_microsecond(us).ok()) {
-        // Into memory: it cannot fail.
-        let _ = SIX_DIGITS.print_timestamp(&time, json);
-    }
-}
-
 /// Seconds left, rounded up; none: never expires.
 fn seconds_left(metadata: &Metadata) -> Option<u64> {
-    let now = now_ms();
-    metadata.expires.map(|expires| expires.saturating_sub(now).div_ceil(1000))
+    metadata.expires.map(|expires| expires.saturating_sub(now_ms()).div_ceil(1000))
 }
 
 /// An entry as a JSON object, around the value's own text.
@@ -111,7 +103,7 @@ pub fn push_item(json: &mut String, key: &str, metadata: &Metadata) {
 
 /// JSON as it was written; other text as a string; other bytes as base64.
 fn json_value(entry: &Entry) -> Cow<'_, str> {
-    match std::str::from_utf8(&entry.value) {
+    match simdutf8::basic::from_utf8(&entry.value) {
         Ok(text) if is_json(&entry.metadata.content_type) => Cow::Borrowed(text),
         Ok(text) => {
             let mut json = String::with_capacity(text.len() + 2);
@@ -142,9 +134,15 @@ fn push_metadata(json: &mut String, metadata: &Metadata) {
         push_string(json, value);
     }
     json.push_str("},\"created_at\":\"");
+    let created_at = json.len();
     push_time(json, metadata.created);
+    let created_at = created_at..json.len();
     json.push_str("\",\"updated_at\":\"");
-    push_time(json, metadata.updated);
+    if metadata.updated == metadata.created {
+        json.extend_from_within(created_at);
+    } else {
+        push_time(json, metadata.updated);
+    }
     json.push_str("\"}");
 }
 

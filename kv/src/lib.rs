@@ -27,6 +27,7 @@ mod lines;
 mod observe;
 mod options;
 pub mod queue;
+mod rfc3339;
 mod script;
 mod store;
 mod tls;

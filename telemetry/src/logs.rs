@@ -34,10 +34,24 @@ pub fn init(filter: &str, format: LogFormat, traces: Option<&Traces>) -> Result<
         LogFormat::Text => lines.boxed(),
     };
     let is_no_span_of_a_trace = filter_fn(|metadata| metadata.target() != TARGET);
-    tracing_subscriber::registry()
-        .with(lines.with_filter(levels.and(is_no_span_of_a_trace)))
-        .with(traces.map(Traces::layer))
-        .try_init()
-        .map_err(|error| wrong(error.to_string()))?;
+    let lines = tracing_subscriber::registry().with(lines.with_filter(levels.and(is_no_span_of_a_trace)));
+    // A layer that is `None` would have no filter, and so want every span.
+    let begun = match traces {
+        Some(traces) => lines.with(traces.layer()).try_init(),
+        None => lines.try_init(),
+    };
+    begun.map_err(|error| wrong(error.to_string()))?;
     Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_traces_their_spans_are_not_even_begun() {
+        init("info", LogFormat::Text, None).unwrap();
+        assert!(tracing::info_span!(target: TARGET, "request").is_disabled());
+        assert!(tracing::enabled!(tracing::Level::INFO) && !tracing::enabled!(tracing::Level::DEBUG));
+    }
 }

@@ -10,7 +10,10 @@ use axum::http::{Extensions, HeaderMap, HeaderName, request::Parts};
 use ipnet::IpNet;
 use quick_cache::sync::Cache;
 
-use crate::problem::{Code, Problem};
+use crate::{
+    finish::Noted,
+    problem::{Code, Problem},
+};
 
 /// How long failures count.
 const FAILURES_COUNT: Duration = Duration::from_mins(5);
@@ -19,10 +22,6 @@ const SIGN_UPS_COUNT: Duration = Duration::from_hours(1);
 /// Addresses that are remembered: those that came last.
 const REMEMBERED: usize = 50_000;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// The other end of a request's connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Events within a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,13 +87,13 @@ impl Addresses {
 
     /// Whether a request comes from a proxy whose word counts.
     pub(crate) fn trusts(&self, extensions: &Extensions) -> bool {
-        let peer = extensions.get::<Peer>();
-        peer.is_some_and(|Peer(peer)| self.trusted.iter().any(|network| network.contains(peer)))
+        let peer = Noted::peer(extensions);
+        peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(&peer)))
     }
 
     /// Where a request comes from, as far as that can be known.
     pub(crate) fn of(&self, parts: &Parts) -> Option<IpAddr> {
-        let Peer(peer) = *parts.extensions.get::<Peer>()?;
+        let peer = Noted::peer(&parts.extensions)?;
         Some(network(client(peer, &parts.headers, &self.trusted)))
     }
 

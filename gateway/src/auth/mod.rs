@@ -9,7 +9,7 @@ mod principal;
 mod scope;
 mod token;
 
-pub(crate) use address::{Addresses, Peer};
+pub(crate) use address::Addresses;
 pub(crate) use api_key::KeyRates;
 pub(crate) use caller::{Caller, Onlooker, has_credential, path_tenant};
 pub(crate) use external::External;

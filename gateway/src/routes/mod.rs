@@ -18,12 +18,11 @@ use axum::{
     Router,
     extract::{FromRequestParts as _, RawPathParams, rejection::RawPathParamsRejection},
     http::request::Parts,
-    middleware,
     routing::{MethodRouter, delete, get, post},
 };
 use jiff::Timestamp;
 
-use crate::{Gateway, finish::finish};
+use crate::{Gateway, finish::Finish};
 pub(crate) use openapi::description;
 
 fn key_methods() -> MethodRouter<Arc<Gateway>> {
@@ -100,7 +99,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .fold(Router::new(), |router, (path, methods)| router.route(&path, methods))
         .merge(openapi::router())
         .fallback(async || axum::http::StatusCode::NOT_FOUND)
-        .layer(middleware::from_fn_with_state(gateway.clone(), finish))
+        .layer(Finish(gateway.clone()))
         .with_state(gateway)
 }
 

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use crate::auth::Peer;
+use crate::finish::Noted;
 use axum::{Router, body::Body, routing::future::RouteFuture};
 use hyper::{Request, Response, body::Incoming, service::Service};
 use tokio::{
@@ -134,7 +134,7 @@ impl Service<Request<Incoming>> for Counted {
     type Future = Counting;
 
     fn call(&self, mut request: Request<Incoming>) -> Counting {
-        request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(Noted::from_peer(self.peer));
         self.activity.under_way.fetch_add(1, Ordering::Relaxed);
         let under_way = UnderWay(self.activity.clone());
         // A router is always ready.

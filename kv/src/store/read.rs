@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::cmd;
+use redis::Cmd;
 
 use super::Store;
 use crate::{
@@ -32,7 +32,7 @@ impl Store {
     /// at once.
     pub async fn read(&self, key: &str) -> Result<Read, Error> {
         if self.is_near {
-            let bytes: Option<Vec<u8>> = self.connection.read_near(cmd("GET").arg(self.entry(key))).await?;
+            let bytes: Option<Vec<u8>> = self.connection.read_near(&get(&self.entry(key))).await?;
             let entry = bytes.map(|bytes| self.decode(key, bytes)).transpose()?.map(Arc::new);
             return Ok(Read { entry, was_cached: None });
         }
@@ -48,8 +48,7 @@ impl Store {
             }
             Found::Reserved(place) => Some(place),
         };
-        let (bytes, is_tracked): (Option<Vec<u8>>, bool) =
-            self.connection.read_tracked(cmd("GET").arg(&name)).await?;
+        let (bytes, is_tracked): (Option<Vec<u8>>, bool) = self.connection.read_tracked(&get(&name)).await?;
         let entry = bytes.map(|bytes| self.decode(key, bytes)).transpose()?.map(Arc::new);
         if let (Some(entry), Some(place), true) = (&entry, place, is_tracked) {
             place.fill(entry.clone());
@@ -61,7 +60,7 @@ impl Store {
     /// Reads an entry from the primary, whatever is kept here. Where writes are confirmed by other members, so is what is read:
     /// it will not be lost, and nothing newer was acknowledged before.
     pub async fn read_primary(&self, key: &str) -> Result<Read, Error> {
-        let bytes: Option<Vec<u8>> = self.connection.read_surely(cmd("GET").arg(self.entry(key))).await?;
+        let bytes: Option<Vec<u8>> = self.connection.read_surely(&get(&self.entry(key))).await?;
         let entry = bytes.map(|bytes| self.decode(key, bytes)).transpose()?.map(Arc::new);
         // What is kept may be older, and is not to be given after this.
         self.changed(key);
@@ -74,6 +73,13 @@ impl Store {
             cache.forget(self.entry(key).as_bytes());
         }
     }
+}
+
+/// With room for all of it: to grow was a good part of what a read costs here.
+fn get(name: &str) -> Cmd {
+    let mut command = Cmd::with_capacity(2, "GET".len() + name.len());
+    command.arg("GET").arg(name);
+    command
 }
 
 /// By this machine's clock; Redis tells of the expiry by its own.

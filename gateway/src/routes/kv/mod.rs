@@ -12,7 +12,7 @@ mod stream;
 pub(super) mod ttl;
 pub(super) mod write;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use keystead_kv::{
     Condition, JSON, Outcome, Put, Ttl, Written,
     limits::{check_key, check_tags, check_ttl},
 };
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -28,7 +29,6 @@ use crate::{
     auth::Caller,
     http_text::Tags,
     problem::{Code, Problem},
-    routes::path_parameter,
     telemetry::OperationKind,
 };
 
@@ -53,16 +53,24 @@ impl FromRequestParts<Arc<Gateway>> for Keyed {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, gateway).await?;
-        let named = path_parameter(parts, gateway, "key").await.map_err(|_| {
+        let key = key_of(parts.uri.path()).ok_or_else(|| {
             Problem::new(Code::BadRequest, "the key in the path is not percent-encoded UTF-8")
         })?;
-        // `/kv/batch` is a path of its own, and a key as well.
-        let key =
-            named.or_else(|| parts.uri.path().rsplit('/').next().map(str::to_owned)).unwrap_or_default();
         check_key(&key, caller.tenant.route().limits.max_key_bytes)?;
         caller.principal.may_use(&key)?;
         Ok(Self { caller, key })
     }
+}
+
+/// The key that stands behind `/kv/`; none where it is not percent-encoded UTF-8. In the path of every read: the router
+/// would give it in memory of its own, with all other parameters.
+fn key_of(path: &str) -> Option<String> {
+    let path = match path.strip_prefix("/t/") {
+        Some(of_tenant) => of_tenant.split_once('/')?.1,
+        None => path.strip_prefix('/')?,
+    };
+    let named = path.strip_prefix("api/v1/kv/")?.split('/').next()?;
+    percent_decode_str(named).decode_utf8().ok().map(Cow::into_owned)
 }
 
 fn not_found() -> Problem {
@@ -169,4 +177,25 @@ fn counted<T>(
 ) -> Result<T, Problem> {
     caller.tenant.operations.count(operation, result.is_ok());
     result.map_err(Problem::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_what_the_path_says_without_its_encoding() {
+        for (path, key) in [
+            ("/api/v1/kv/greeting", Some("greeting")),
+            ("/api/v1/kv/greeting/ttl", Some("greeting")),
+            ("/t/acme/api/v1/kv/greeting/incr", Some("greeting")),
+            ("/t/kv/api/v1/kv/batch", Some("batch")),
+            ("/api/v1/kv/a%2Fb%20c", Some("a/b c")),
+            ("/api/v1/kv/%C3%A9", Some("é")),
+            ("/api/v1/kv/100%", Some("100%")),
+            ("/api/v1/kv/%ff", None),
+        ] {
+            assert_eq!(key_of(path).as_deref(), key, "{path}");
+        }
+    }
 }
