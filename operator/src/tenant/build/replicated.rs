@@ -99,10 +99,10 @@ pub(super) fn replication(max_memory: u64) -> String {
             "What waits for a replica that is copying is memory beyond maxmemory: the default is a quarter GiB.",
         ),
         (
-            "repl-timeout 30".into(),
-            "A link that died without a word is made anew after that; a copy in progress keeps it alive.",
+            "repl-timeout 10".into(),
+            "A link that died without a word is made anew after that, and one that was begun to a pod that is gone; a copy in progress keeps it alive.",
         ),
-        ("repl-ping-replica-period 5".into(), "Well below repl-timeout, also when one is lost."),
+        ("repl-ping-replica-period 3".into(), "Well below repl-timeout, also when two are lost."),
         (
             "shutdown-timeout 5".into(),
             "For a replica that is behind at the end: with the hand-over before it, none should be.",
