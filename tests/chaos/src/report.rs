@@ -142,7 +142,7 @@ impl fmt::Display for Report {
                 out,
                 "| {fault} | {} | {} and {} ms | {} | {} of {} | {linearizable} of {} |",
                 rounds.len(),
-                gaps[gaps.len() / 2],
+                u64::midpoint(gaps[(gaps.len() - 1) / 2], gaps[gaps.len() / 2]),
                 gaps[gaps.len() - 1],
                 if failed.is_empty() { "none".to_owned() } else { failed.join(", ") },
                 rounds.iter().map(|round| round.lost_writes()).sum::<usize>(),

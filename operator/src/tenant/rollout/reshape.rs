@@ -36,11 +36,16 @@ pub struct Finished {
     pub at: Timestamp,
     /// Why it failed; none where it did not.
     pub failure: Option<String>,
+    /// Whether it was for something else than what is wanted now: the next has nothing to wait for.
+    pub is_outdated: bool,
 }
 
 impl Finished {
     /// When the next may begin.
     pub fn next_at(&self) -> Timestamp {
+        if self.is_outdated {
+            return self.at;
+        }
         let factor = 1_u32.checked_shl(self.attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         let pause = FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE);
         self.at.checked_add(pause).unwrap_or(self.at)
@@ -55,17 +60,17 @@ pub fn job(observed: &Observed, wanted: Option<&Object>) -> Job {
     if job.is_terminating() {
         return Job::Ends;
     }
-    if let Some(finished) = finished(observed, job) {
-        return if pods(observed).any(may_run) { Job::Ends } else { Job::Finished(finished) };
-    }
     let hash =
         |it: &Value| it.pointer("/metadata/annotations").map(|it| it[names::APPLIED_ANNOTATION].clone());
     let is_outdated = wanted.is_some_and(|wanted| hash(&wanted.body) != hash(&job.body));
+    if let Some(finished) = finished(observed, job, is_outdated) {
+        return if pods(observed).any(may_run) { Job::Ends } else { Job::Finished(finished) };
+    }
     let runs = pods(observed).any(|pod| phase(pod) == Some("Running"));
     if is_outdated && !runs { Job::Stuck } else { Job::Runs }
 }
 
-fn finished(observed: &Observed, job: &Seen) -> Option<Finished> {
+fn finished(observed: &Observed, job: &Seen, is_outdated: bool) -> Option<Finished> {
     let conditions = || job.at("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let end = |type_: &str| conditions().find(|it| it["type"] == type_ && it["status"] == "True");
     let at = |condition: &Value| condition["lastTransitionTime"].as_str()?.parse().ok();
@@ -75,6 +80,7 @@ fn finished(observed: &Observed, job: &Seen) -> Option<Finished> {
         attempt: attempt.unwrap_or(1),
         at: at(condition).unwrap_or_default(),
         failure,
+        is_outdated,
     };
     if let Some(failed) = end("Failed") {
         let own = failed["message"].as_str().or(failed["reason"].as_str()).unwrap_or("it does not say why");
@@ -117,7 +123,7 @@ fn may_run(pod: &Seen) -> bool {
 /// The Job that is made now, after the one before.
 pub fn next(wanted: &Object, before: &Job) -> Object {
     let attempt = match before {
-        Job::Finished(finished) => finished.attempt.saturating_add(1),
+        Job::Finished(finished) if !finished.is_outdated => finished.attempt.saturating_add(1),
         _ => 1,
     };
     let mut object = wanted.clone();

@@ -56,7 +56,7 @@ fn told(next: Next) -> String {
 }
 
 fn failed(attempt: u32) -> Job {
-    Job::Finished(Finished { attempt, at: at(95), failure: Some("no".into()) })
+    Job::Finished(Finished { attempt, at: at(95), failure: Some("no".into()), is_outdated: false })
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_job_that_failed_is_tried_again_after_a_while_also_when_nothing_seems_to_lac
     assert!(matches!(later(&failed(3), 134), Next::Members(Step::Wait(_))));
     assert_eq!(later(&failed(3), 135), Next::Distribute);
     assert_eq!(later(&failed(40), 395), Next::Distribute, "at most five minutes");
-    let good = Job::Finished(Finished { attempt: 1, at: at(95), failure: None });
+    let good = Job::Finished(Finished { attempt: 1, at: at(95), failure: None, is_outdated: false });
     assert_eq!(step(&all, None, &good), Next::Members(Step::Done));
     let outdated = members(&[&[PRIMARY, OLD_REPLICA]]);
     assert_eq!(step(&outdated, None, &failed(1)), replaced("redis-shard-0-1"), "that may mend it");

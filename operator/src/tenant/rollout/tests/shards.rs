@@ -134,6 +134,24 @@ fn a_job_that_failed_is_made_anew_and_counted() {
 }
 
 #[test]
+fn what_is_wanted_anew_does_not_wait_because_of_the_jobs_before() {
+    let mut world = cluster_of(3);
+    for (shards, ends) in [(4, "Complete"), (5, "Failed"), (6, "Complete")] {
+        world.want_shards(shards);
+        world.advance();
+        world.start_pods();
+        let mut known = formed(shards - 1);
+        known.extend(strangers(shards).split_off(usize::from(shards) - 1));
+        world.members = members(&known);
+        let plan = world.advance();
+        let [Step::Begin { object, .. }] = &plan.steps[..] else { panic!("{shards}: {plan:?}") };
+        assert_eq!(object.body["metadata"]["annotations"]["keystead.io/attempt"], "1");
+        plan.steps.into_iter().for_each(|step| world.carry_out(step));
+        world.end_job(ends);
+    }
+}
+
+#[test]
 fn a_job_that_cannot_begin_gives_way_to_one_that_can() {
     let mut world = cluster_of(3);
     world.members = members(&strangers(3));
