@@ -44,8 +44,9 @@ struct Memory {
     uid: Option<String>,
     /// The status that was written last: the watch may lag behind.
     status: Option<TenantStatus>,
-    /// Passes that failed in a row.
+    /// Passes that failed in a row, of this generation of its spec.
     failures: u32,
+    generation: Option<i64>,
 }
 
 impl Context {
@@ -92,11 +93,12 @@ impl Context {
         }
     }
 
-    /// Counts a failure; gives how many there were in a row.
-    pub fn failed(&self, tenant: &str) -> u32 {
+    /// Counts a failure; gives how many there were in a row. Another spec begins anew: what was wrong may be mended by it.
+    pub fn failed(&self, tenant: &str, generation: Option<i64>) -> u32 {
         let mut memory = self.memory();
         let of = memory.entry(tenant.to_owned()).or_default();
-        of.failures = of.failures.saturating_add(1);
+        of.failures = if of.generation == generation { of.failures.saturating_add(1) } else { 1 };
+        of.generation = generation;
         of.failures
     }
 

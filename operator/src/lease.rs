@@ -25,6 +25,8 @@ const DURATION: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
 /// A holder that could not renew for so long stops, some time before another may begin.
 const GIVE_UP: Duration = Duration::from_secs(10);
+/// How long one attempt may take, so that an API server which has gone without a word is asked again while there is time.
+const ANSWER: Duration = Duration::from_secs(2);
 /// Between attempts that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -60,11 +62,15 @@ impl Lease {
         let mut changes = Box::pin(watcher(self.api.clone(), config).default_backoff());
         let mut sighting: Option<Sighting> = None;
         loop {
-            let next_try = match self.try_acquire(&mut sighting).await {
-                Ok(true) => return,
-                Ok(false) => sighting.as_ref().map_or_else(Instant::now, |it| it.at + DURATION),
-                Err(error) => {
+            let next_try = match timeout(ANSWER, self.try_acquire(&mut sighting)).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => sighting.as_ref().map_or_else(Instant::now, |it| it.at + DURATION),
+                Ok(Err(error)) => {
                     tracing::warn!(%error, lease = self.name, "the lease cannot be asked for, trying again");
+                    Instant::now() + RETRY
+                }
+                Err(_) => {
+                    tracing::warn!(lease = self.name, "the lease cannot be asked for in time, trying again");
                     Instant::now() + RETRY
                 }
             };
@@ -112,7 +118,7 @@ impl Lease {
         loop {
             sleep(RENEW).await;
             loop {
-                match timeout(RENEW, self.renew()).await {
+                match timeout(ANSWER, self.renew()).await {
                     Ok(Ok(true)) => {
                         renewed = Instant::now();
                         break;

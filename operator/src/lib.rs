@@ -128,12 +128,14 @@ async fn lead(
         }
     };
     let mut controller = tokio::spawn(controller::run(context, shutdown.clone(), is_ready));
+    // One for all rounds: it knows when it renewed last.
+    let mut kept = Box::pin(lease.keep());
     let outcome = loop {
         tokio::select! {
             // Everything that was begun has come to its end.
             _ = &mut controller => break Ok(()),
             // Another may act from now on: what was begun is broken off, it can be done twice.
-            () = lease.keep() => {
+            () = &mut kept => {
                 controller.abort();
                 break Err(Fatal::LeaseLost);
             }

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,7 +24,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 
@@ -31,6 +32,8 @@ use crate::outside::{tls, with_causes};
 
 /// What is kept of an answer, in bytes.
 const KEPT: usize = 1024;
+/// How long the first addresses of a host may take to be connected to.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 /// Begins a secret: then 24 to 64 bytes in base64.
 const SECRET_PREFIX: &str = "whsec_";
 
@@ -170,8 +173,11 @@ async fn connect(url: &WebhookUrl, permit: &Permit<'_>) -> Result<TcpStream, Sen
     let found = lookup_host((url.host.as_str(), url.port)).await.map_err(unreachable)?;
     let allowed: Vec<SocketAddr> = found.filter(|address| permit.may_lead_to(address.ip())).collect();
     let mut last = SendError::Refused(Refusal::Address(url.origin()));
-    for address in allowed {
-        match TcpStream::connect(address).await {
+    for (index, &address) in allowed.iter().enumerate() {
+        // One that does not answer leaves time for the others; the last has what is left.
+        let limit = if index + 1 < allowed.len() { CONNECTED_WITHIN } else { Duration::MAX };
+        let connected = timeout(limit, TcpStream::connect(address)).await;
+        match connected.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = unreachable(error),
         }

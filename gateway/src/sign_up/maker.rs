@@ -58,7 +58,8 @@ impl Maker {
             if reply.is_closed() {
                 continue;
             }
-            let outcome = if full_since.is_some_and(|since| since.elapsed() < FULL_FOR) {
+            full_since = full_since.filter(|since| since.elapsed() < FULL_FOR);
+            let outcome = if full_since.is_some() {
                 Err(self.full())
             } else {
                 timeout(LIMIT, self.make(&client, &account)).await.unwrap_or_else(|_| {

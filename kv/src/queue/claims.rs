@@ -295,10 +295,18 @@ impl Wake {
         let failed = |error: redis::RedisError| Error::from_redis(&error, Effect::Read);
         let connection = queue.connection.clone();
         let address = connection.find_primary(WAKE).await?;
-        let client = connection.options().client_of(&address)?;
-        let pubsub = client.get_async_pubsub().await.map_err(failed)?;
-        let (mut sink, messages) = pubsub.split();
-        sink.subscribe(WAKE).await.map_err(failed)?;
+        let options = connection.options();
+        let client = options.client_of(&address)?;
+        let subscribed = async {
+            let (mut sink, messages) = client.get_async_pubsub().await.map_err(failed)?.split();
+            sink.subscribe(WAKE).await.map_err(failed)?;
+            Ok::<_, Error>((sink, messages))
+        };
+        // The library has no limit of its own there, and an address may lead to a pod that is gone.
+        let within = options.connect_timeout + options.response_timeout;
+        let subscribed = tokio::time::timeout(within, subscribed).await;
+        let (sink, messages) =
+            subscribed.map_err(|_| Error::Unavailable("it takes no subscription in time".into()))??;
         Ok(Self { messages, _sink: sink, connection, address })
     }
 

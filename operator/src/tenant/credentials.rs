@@ -150,6 +150,7 @@ pub fn read(contents: &Contents, needs: Needs) -> Option<Credentials> {
     if of_members(needs.topology).iter().any(|name| text(name).is_none()) {
         return None;
     }
+    let names = passwords(needs);
     Some(Credentials {
         gateway_password: text(GATEWAY_PASSWORD)?,
         worker_password: text(WORKER_PASSWORD)?,
@@ -159,8 +160,9 @@ pub fn read(contents: &Contents, needs: Needs) -> Option<Credentials> {
         next: contents
             .iter()
             .filter_map(|(name, text)| {
-                let user = name.strip_suffix(NEXT)?.strip_suffix(PASSWORD)?;
-                Some((user.to_owned(), text.as_str().into()))
+                // Of a user that there is: a change of topology may have taken it away in the middle of a rotation.
+                let of = name.strip_suffix(NEXT).filter(|of| names.iter().any(|it| it == of))?;
+                Some((of.strip_suffix(PASSWORD)?.to_owned(), text.as_str().into()))
             })
             .collect(),
         keys,

@@ -84,7 +84,7 @@ pub async fn reconcile(tenant: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
 #[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 pub fn error_policy(tenant: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let name = tenant.name_any();
-    let failures = context.failed(&name);
+    let failures = context.failed(&name, tenant.meta().generation);
     tracing::warn!(tenant = name, reason = error.reason(), failures, "{error}");
     error.retry_after(failures, rand::random()).map_or_else(Action::await_change, Action::requeue)
 }

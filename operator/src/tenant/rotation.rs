@@ -171,6 +171,17 @@ mod tests {
         missing(&tenant(), &Contents::new(), NEEDS).unwrap()
     }
 
+    #[test]
+    fn a_user_whom_another_topology_has_taken_away_is_not_waited_for() {
+        let needs = Needs { topology: Topology::Replicated, ..NEEDS };
+        let mut contents = missing(&tenant(), &Contents::new(), needs).unwrap();
+        for user in ["gateway", "keeper"] {
+            contents.insert(format!("{user}-password{NEXT}"), "0123456789abcdef".into());
+        }
+        let next = read(&contents, needs).unwrap().next;
+        assert_eq!(next.keys().collect::<Vec<_>>(), ["gateway"]);
+    }
+
     fn situation(contents: &Contents) -> Situation<'_> {
         Situation {
             contents,

@@ -17,7 +17,10 @@ use kube::{
     runtime::reflector::Store,
 };
 use serde_json::json;
-use tokio::{sync::mpsc::UnboundedSender, time::sleep};
+use tokio::{
+    sync::mpsc::UnboundedSender,
+    time::{sleep, timeout},
+};
 
 use super::{
     Usage,
@@ -39,6 +42,8 @@ const CONCURRENCY: usize = 32;
 const SCALED: Duration = Duration::from_secs(10);
 /// Where there is no Redis that could be asked.
 const WAITING: Duration = Duration::from_secs(5);
+/// How long a write of a status may take.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// When a tenant is asked again, and what of it stands in the status.
 struct Round {
@@ -162,8 +167,12 @@ async fn write(tenant: &Tenant, round: &mut Round, usage: &Usage, now: Timestamp
     let params = PatchParams::apply(&format!("{FIELD_MANAGER}-usage")).force();
     let api: Api<Tenant> = Api::all(context.client.0.clone());
     context.metrics.wrote_tenant("usage");
-    match api.patch_status(&tenant.name_any(), &params, &Patch::Apply(&body)).await {
-        Ok(_) => round.written = Some(status),
-        Err(error) => tracing::warn!(tenant = tenant.name_any(), %error, "what it uses cannot be written"),
+    let patch = Patch::Apply(&body);
+    let name = tenant.name_any();
+    // All tenants' readings wait for this.
+    match timeout(WRITTEN_WITHIN, api.patch_status(&name, &params, &patch)).await {
+        Ok(Ok(_)) => round.written = Some(status),
+        Ok(Err(error)) => tracing::warn!(tenant = name, %error, "what it uses cannot be written"),
+        Err(_) => tracing::warn!(tenant = name, "what it uses could not be written in time"),
     }
 }

@@ -121,7 +121,8 @@ pub fn next(before: Option<&Sleep>, situation: &Situation<'_>) -> Option<Sleep> 
     Some(match before.stage {
         Stage::Awake => match rest(situation, idle_after, Some(before.since)) {
             Some(rest) if situation.is_settled => {
-                let knocks = if rest.used > Some(before.since) { 0 } else { before.knocks };
+                // Both are whole seconds, and who was waited for is mostly served in the second in which it woke.
+                let knocks = if rest.used >= Some(before.since) { 0 } else { before.knocks };
                 Sleep { knocks, ..Sleep::new(Stage::Drowsy, now) }
             }
             _ => stays(),

@@ -148,7 +148,7 @@ finish_slot() {
 		[ -n "$names" ] || continue
 		# By the input, as the password is in no command line.
 		answer=$(printf 'MIGRATE %s 6379 "" 0 %s REPLACE AUTH2 cluster %s KEYS %s\n' "$3" "$takes_within" "$(quoted cluster)" "$names" |
-			patience=70 ask cluster "$2" 6379) || return 1
+			patience=10 ask cluster "$2" 6379) || return 1
 		case $answer in
 		# What has expired meanwhile is no key any more.
 		OK | NOKEY) ;;

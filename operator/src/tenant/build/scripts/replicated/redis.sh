@@ -25,12 +25,14 @@ may_resume() {
 		heard=$((heard + 1))
 		[ "$keys" != no ] || empty=$((empty + 1))
 		if [ "$role" = master ]; then
+			doubt=
 			say "Waits: the Sentinels name this member, but $address is a primary."
 			return 1
 		fi
 		if [ "$priority" != 0 ]; then
 			# It was in sync with this one before it ended. No failover is asked for here: one asked for beside the
-			# Sentinels' own was measured to lose acknowledged writes.
+			# Sentinels' own was measured to lose acknowledged writes. Who is heard no more is waited for anew.
+			doubt=
 			say "Waits until the Sentinels name another primary: $address can take over."
 			return 1
 		fi
