@@ -83,6 +83,14 @@ impl ApiKey {
                 })
     }
 
+    /// Whether it is the key that it was, not expired, with a secret of then that still counts.
+    pub fn still_is(&self, before: &Self) -> bool {
+        let now = now_ms();
+        let counts = |secret: &Secret| secret.until.is_none_or(|until| now < until);
+        let is_kept = |old: &Secret| self.secrets.iter().any(|it| it.sha256 == old.sha256 && counts(it));
+        !self.has_expired() && before.secrets.iter().any(is_kept)
+    }
+
     pub fn has_expired(&self) -> bool {
         self.expires_at.is_some_and(|at| at <= now_ms())
     }

@@ -10,7 +10,10 @@ use argon2::{
 };
 use tokio::sync::Semaphore;
 
-use crate::problem::{Code, Problem};
+use crate::{
+    problem::{Code, Problem},
+    slot::Slot,
+};
 
 /// Longest password, in bytes: what is longer is no password and costs time.
 const MAX_BYTES: usize = 256;
@@ -45,19 +48,24 @@ impl Passwords {
     }
 
     /// The PHC string of a password that keeps the rules.
-    pub(crate) async fn hash(&self, password: String) -> Result<String, Problem> {
+    pub(crate) async fn hash(&self, password: String, place: Option<Slot>) -> Result<String, Problem> {
         check_password(&password)?;
-        self.run(move |memory| hash(&password, memory).map(|hash| hash.to_string()))
+        self.run(place, move |memory| hash(&password, memory).map(|hash| hash.to_string()))
             .await?
             .ok_or_else(|| Problem::new(Code::Internal, "the password could not be hashed"))
     }
 
     /// Whether the password is the one of the hash; none: nobody's, in the same time.
-    pub(crate) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Problem> {
+    pub(crate) async fn verify(
+        &self,
+        password: String,
+        hash: Option<String>,
+        place: Slot,
+    ) -> Result<bool, Problem> {
         if password.len() > MAX_BYTES {
             return Ok(false);
         }
-        self.run(move |memory| {
+        self.run(Some(place), move |memory| {
             let known = hash.is_some();
             let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
             let right = PasswordHash::new(&hash).is_ok_and(|hash| is_of(&hash, &password, memory));
@@ -66,8 +74,10 @@ impl Passwords {
         .await
     }
 
+    /// `counted`: the tenant's place among those of its passwords.
     async fn run<T: Send + 'static>(
         &self,
+        counted: Option<Slot>,
         work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let busy = || Problem::new(Code::TooBusy, "too many log-ins at once: retry later");
@@ -76,7 +86,7 @@ impl Passwords {
         let pool = self.memory.clone();
         // They go with the work, which runs on where the client hangs up: else hanging up would get around the bound.
         let held = move || {
-            let _held = (place, turn);
+            let _held = (place, turn, counted);
             let mut memory = pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
             let outcome = work(&mut memory);
             pool.lock().unwrap_or_else(PoisonError::into_inner).push(memory);

@@ -40,15 +40,17 @@ impl Lasting {
         if now.route().suspended || now.route().redis != self.tenant.route().redis {
             return false;
         }
-        self.tenant = now;
+        let before = std::mem::replace(&mut self.tenant, now);
+        let auth = |tenant: &Tenant| tenant.route().auth.admin_key_sha256.clone();
         match &self.principal {
-            Principal::User(user) => !user.has_expired(),
+            // Other keys may have taken its own away: who comes again is looked at anew.
+            Principal::User(user) => !user.has_expired() && Arc::ptr_eq(&before.keys, &self.tenant.keys),
             Principal::External(user) => !user.has_expired() && self.tenant.trusts(&user.issuer),
-            Principal::Admin => true,
+            Principal::Admin => auth(&before) == auth(&self.tenant),
             // Where Redis is away nobody can tell, and nothing is told.
             Principal::ApiKey { key, .. } => {
                 let found = self.tenant.api_keys().find(&key.id).await;
-                found.is_err() || found.is_ok_and(|found| found.is_some_and(|found| !found.has_expired()))
+                found.is_err() || found.is_ok_and(|found| found.is_some_and(|found| found.still_is(key)))
             }
         }
     }

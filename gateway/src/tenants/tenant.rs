@@ -34,6 +34,9 @@ use crate::{
 const MAX_IN_FLIGHT: usize = 1024;
 /// Most clients of one tenant that watch its changes, or stream its entries, through one gateway.
 const MAX_WATCHERS: usize = 100;
+/// Most passwords of one tenant that are checked at once or wait for it, in one gateway: who tries names of one tenant holds up
+/// neither the others' log-ins, nor fills its Redis with names faster than passwords are checked.
+const MAX_PASSWORDS: usize = 16;
 /// Bytes of large answers of one tenant that may wait in one gateway for clients to read them: beyond that its requests are
 /// answered 503 at once.
 const MAX_UNTAKEN: usize = 64 * 1024 * 1024;
@@ -60,6 +63,9 @@ pub(crate) struct Tenant {
     untaken: Arc<AtomicUsize>,
     used: Arc<Used>,
     limiter: Option<Arc<Limiter>>,
+    /// The same for who has proved nothing, so that strangers do not spend what the tenant's users have.
+    of_strangers: Option<Arc<Limiter>>,
+    passwords: Arc<AtomicUsize>,
     pub(crate) operations: Arc<Operations>,
 }
 
@@ -161,10 +167,11 @@ impl Tenant {
         let untaken = old.map(|old| old.untaken.clone()).unwrap_or_default();
         let used = old.map(|old| old.used.clone()).unwrap_or_default();
         // Other limits begin with a full bucket.
-        let limiter = match old.filter(|old| old.route.limits == route.limits) {
-            Some(old) => old.limiter.clone(),
-            None => Limiter::of_tenant(&route.limits).map(Arc::new),
-        };
+        let limiter = || Limiter::of_tenant(&route.limits).map(Arc::new);
+        let same_limits = old.filter(|old| old.route.limits == route.limits);
+        let (limiter, of_strangers) = same_limits
+            .map_or_else(|| (limiter(), limiter()), |old| (old.limiter.clone(), old.of_strangers.clone()));
+        let passwords = old.map(|old| old.passwords.clone()).unwrap_or_default();
         Ok(Arc::new(Self {
             route,
             keys,
@@ -177,6 +184,8 @@ impl Tenant {
             untaken,
             used,
             limiter,
+            of_strangers,
+            passwords,
             operations,
         }))
     }
@@ -262,10 +271,20 @@ impl Tenant {
         ApiKeys::new(self.connection.clone())
     }
 
-    /// Counts a request in and against the tenant's rate, or refuses it; it is counted out when the guard is dropped.
+    /// Counts in a request of somebody who has proved nothing yet, and against the rate of such, or refuses it; it is counted out
+    /// when the guard is dropped.
     pub(crate) fn enter(&self, extensions: &Extensions) -> Result<Slot, Problem> {
         let slot = self.hold()?;
-        self.count(extensions)?;
+        count(self.of_strangers.as_deref(), extensions)?;
+        Ok(slot)
+    }
+
+    /// Counts in a password that is to be checked or hashed, or refuses it.
+    pub(crate) fn password(&self) -> Result<Slot, Problem> {
+        let (slot, under_way) = Slot::take(&self.passwords);
+        if under_way >= MAX_PASSWORDS {
+            return Err(Problem::new(Code::TooBusy, "too many log-ins of this tenant at once: retry later"));
+        }
         Ok(slot)
     }
 
@@ -313,9 +332,13 @@ impl Tenant {
 
     /// Counts a request against the tenant's rate, or refuses it.
     pub(crate) fn count(&self, extensions: &Extensions) -> Result<(), Problem> {
-        let detail = "this tenant's spec.limits.requestsPerSecond is exceeded: slow down";
-        self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.count(extensions, detail))
+        count(self.limiter.as_deref(), extensions)
     }
+}
+
+fn count(limiter: Option<&Limiter>, extensions: &Extensions) -> Result<(), Problem> {
+    let detail = "this tenant's spec.limits.requestsPerSecond is exceeded: slow down";
+    limiter.map_or(Ok(()), |limiter| limiter.count(extensions, detail))
 }
 
 /// The keys of values. Where the tenant was served before, what is written changes only after all gateways know the keys.

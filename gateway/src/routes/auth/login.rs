@@ -56,6 +56,8 @@ pub(crate) async fn login(
     checked?;
     let tenant = gateway.awake(tenant, Proof::Owed).await?;
     Noted::set_attempt(&parts.extensions, &tenant, None);
+    // Before Redis keeps anything of the name.
+    let place = tenant.password()?;
     if let Some(wait) = tenant.accounts().begin_login(&login.username).await? {
         let seconds = wait.as_secs() + 1;
         let detail = format!("too many attempts to log in as this user: wait {seconds} s");
@@ -65,7 +67,7 @@ pub(crate) async fn login(
     let name = account.as_ref().map(|account| account.username.as_str());
     Noted::set_attempt(&parts.extensions, &tenant, name);
     let hash = account.as_ref().map(|account| account.password_hash.clone());
-    let right = gateway.passwords.verify(login.password, hash).await?;
+    let right = gateway.passwords.verify(login.password, hash, place).await?;
     let Some(account) = account.filter(|account| right && account.is_active) else {
         gateway.addresses.failed(address);
         return Err(Problem::new(

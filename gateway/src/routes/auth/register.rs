@@ -20,6 +20,7 @@ use crate::{
     problem::{Code, Problem},
     routes::body,
     sleep::Proof,
+    slot::Slot,
     tenants::Tenant,
 };
 
@@ -45,8 +46,9 @@ impl Registration {
         self,
         gateway: &Gateway,
         scopes: Vec<String>,
+        place: Option<Slot>,
     ) -> Result<Account, Problem> {
-        let password_hash = gateway.passwords.hash(self.password).await?;
+        let password_hash = gateway.passwords.hash(self.password, place).await?;
         Ok(Account { username: self.username, email: self.email, password_hash, scopes, is_active: true })
     }
 }
@@ -104,7 +106,8 @@ pub(crate) async fn register(
     if let Some(caller) = &caller {
         caller.touches(|| Touched::target(&registration.username));
     }
-    let account = registration.into_account(&gateway, scopes).await?;
+    let place = tenant.password()?;
+    let account = registration.into_account(&gateway, scopes, Some(place)).await?;
     let taken = |what| Err(Problem::new(Code::AccountExists, format!("the {what} is taken")));
     match tenant.accounts().create(&account).await? {
         Created::UsernameTaken => return taken("user name"),

@@ -41,7 +41,7 @@ pub(super) async fn sign_up(
     check_password(&registration.password)?;
     gateway.addresses.sign_up(gateway.addresses.of(parts))?;
     let scopes = Scope::ALL.map(|scope| scope.word().to_owned()).to_vec();
-    let account = registration.into_account(gateway, scopes).await?;
+    let account = registration.into_account(gateway, scopes, None).await?;
     match sign_ups.ask(gateway, &account).await? {
         Asked::Ready(tenant) => match Tokens::issue(&tenant, &account).await {
             Ok(tokens) => Ok((StatusCode::CREATED, tokens).into_response()),
