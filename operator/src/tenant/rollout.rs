@@ -20,7 +20,7 @@ use super::{
     certificates::Order,
     compare,
     credentials::{self, Needs, Outside},
-    members::cluster::{has_open_slot, lacks},
+    members::cluster::{has_open_slot, holds, lacks},
     names,
     observe::Observed,
     rotation::{self, CARRIED_OUT_ANNOTATION, Change, Situation},
@@ -273,11 +273,13 @@ fn distribute(
 ) -> Distribution {
     let lacks = lacks(&observed.members, shards.wanted, &shards.leaving);
     let job = reshape::job(observed, desired.reshape.as_ref());
+    let without_slots: Vec<u8> = shards.numbers().filter(|shard| !holds(&observed.members, *shard)).collect();
     let situation = cluster::Situation {
         members: states,
         wanted: shards.numbers().map(|shard| shards.pods(shard).count()).sum(),
         lacks: lacks.as_deref(),
         has_open_slot: has_open_slot(&observed.members),
+        without_slots: &without_slots,
         job: &job,
         now,
     };

@@ -11,7 +11,9 @@ use crate::{
 fn written(tenant: &Tenant) -> Account {
     let writer = tenant.writer("kept", 0);
     writer.goes_on(300);
-    writer.finish()
+    let account = writer.finish();
+    tenant.flushed();
+    account
 }
 
 #[test]
@@ -84,6 +86,7 @@ fn written_by_shard_without_replica(tenant: &Tenant) -> Account {
     let mut cluster = tenant.cluster();
     let keys = (0..300).map(|number| format!("others:{number}"));
     let keys = keys.filter(|key| cluster.call(key, &["SET", key, key], 1).is_ok()).collect();
+    tenant.flushed();
     Account { keys, ..Account::default() }
 }
 

@@ -11,7 +11,9 @@ use crate::{
 fn written(tenant: &Tenant) -> Account {
     let writer = tenant.writer("kept", 0);
     writer.goes_on(300);
-    writer.finish()
+    let account = writer.finish();
+    tenant.flushed();
+    account
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct Situation<'a> {
     pub lacks: Option<&'a str>,
     /// Whether a slot is on its way: while no Job goes on with it, what is in it cannot be changed.
     pub has_open_slot: bool,
+    /// Shards of which nobody says that they own a slot; of one that is on its way they may have keys.
+    pub without_slots: &'a [u8],
     pub job: &'a Job,
     pub now: Timestamp,
 }
@@ -59,7 +61,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
     }
     let lacks_something = |it: &&MemberState| it.pod != Pod::Ready || it.role == Role::Other;
     if let Some(lacking) = members.iter().find(lacks_something)
-        && !(situation.has_open_slot && all_serve(members))
+        && !(situation.has_open_slot && all_serve(situation))
     {
         return wait(lacking_in(members, lacking));
     }
@@ -72,11 +74,13 @@ pub fn next(situation: &Situation<'_>) -> Next {
 }
 
 /// Whether all data can be reached, also with some members away.
-fn all_serve(members: &[MemberState]) -> bool {
+fn all_serve(situation: &Situation<'_>) -> bool {
+    let members = situation.members;
     let of = |shard| members.iter().filter(move |it| it.shard == shard);
-    let is_unused = |it: &MemberState| it.pod == Pod::Ready && it.role == Role::Empty;
     members.iter().all(|it| {
-        of(it.shard).any(|it| it.pod == Pod::Ready && it.role == Role::Primary) || of(it.shard).all(is_unused)
+        let is_unused = it.shard.is_some_and(|shard| situation.without_slots.contains(&shard));
+        of(it.shard).any(|it| it.pod == Pod::Ready && it.role == Role::Primary)
+            || (is_unused && of(it.shard).all(|it| it.pod == Pod::Ready))
     })
 }
 

@@ -37,7 +37,15 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn step(members: &[MemberState], lacks: Option<&str>, job: &Job) -> Next {
-    next(&Situation { members, wanted: members.len(), lacks, has_open_slot: false, job, now: at(100) })
+    next(&Situation {
+        members,
+        wanted: members.len(),
+        lacks,
+        has_open_slot: false,
+        without_slots: &[],
+        job,
+        now: at(100),
+    })
 }
 
 fn of(shards: &[&[State]]) -> Next {
@@ -107,6 +115,7 @@ fn the_job_begins_when_all_members_run_and_none_is_to_be_replaced() {
         wanted: 6,
         lacks: Some("grow"),
         has_open_slot: false,
+        without_slots: &[],
         job: &Job::Absent,
         now: at(0),
     };
@@ -121,20 +130,31 @@ fn the_job_begins_when_all_members_run_and_none_is_to_be_replaced() {
 
 #[test]
 fn an_open_slot_is_closed_also_while_a_member_is_away() {
-    let begins = |shards: &[&[State]], has_open_slot| {
+    let begins = |shards: &[&[State]], has_open_slot, without_slots: &[u8]| {
         let members = members(shards);
-        let (lacks, job) = (Some("finish the move of a slot"), &Job::Absent);
-        next(&Situation { members: &members, wanted: members.len(), lacks, has_open_slot, job, now: at(0) })
+        next(&Situation {
+            members: &members,
+            wanted: members.len(),
+            lacks: Some("finish the move of a slot"),
+            has_open_slot,
+            without_slots,
+            job: &Job::Absent,
+            now: at(0),
+        })
     };
     let away = (Absent, Other, false);
     let shards: &[&[State]] = &[&[PRIMARY, away], &[PRIMARY, REPLICA], &[NEW, NEW]];
-    assert_eq!(begins(shards, true), Next::Distribute);
-    assert!(told(begins(shards, false)).contains("redis-shard-0-1 to be made"));
+    assert_eq!(begins(shards, true, &[2]), Next::Distribute);
+    assert!(told(begins(shards, false, &[2])).contains("redis-shard-0-1 to be made"));
     let headless: &[&[State]] = &[&[away, (Ready, Other, false)], &[PRIMARY, REPLICA]];
     assert!(
-        told(begins(headless, true)).contains("redis-shard-0-0 to be made"),
+        told(begins(headless, true, &[])).contains("redis-shard-0-0 to be made"),
         "its keys cannot be reached"
     );
+    // The first slot of a new shard: it has keys already, and owns nothing yet.
+    let first: &[&[State]] = &[&[PRIMARY, REPLICA], &[(Ready, Other, false), (Ready, Other, false)]];
+    assert_eq!(begins(first, true, &[1]), Next::Distribute);
+    assert!(matches!(begins(first, true, &[]), Next::Members(Step::Wait(_))));
 }
 
 #[test]
@@ -158,6 +178,7 @@ fn a_job_that_failed_is_tried_again_after_a_while_also_when_nothing_seems_to_lac
             wanted: 2,
             lacks: Some("grow"),
             has_open_slot: false,
+            without_slots: &[],
             job,
             now: at(second),
         })

@@ -9,13 +9,13 @@ set -eu
 
 log_as_container
 
-# Sets own_id, and own_slots to those that it owns as a primary, or to nothing.
+# Sets own_id, to nothing where it is silent, and own_slots to those that it owns as a primary, or to nothing.
 read_own() {
 	own_id='' own_slots=''
 	while read -r who id _ role _ _ _ _ slots; do
-		[ "$who:$role" = self:primary ] || continue
+		[ "$who" = self ] || continue
 		own_id=$id
-		[ "$slots" = - ] || own_slots=$slots
+		[ "$role" != primary ] || [ "$slots" = - ] || own_slots=$slots
 	done <<-EOF
 		$(patience=1 view_of "$me")
 	EOF
@@ -55,7 +55,16 @@ is_replica() {
 
 guard_member
 read_shards
-read_own
+looks=0
+until
+	read_own
+	[ -n "$own_id" ]
+do
+	# A busy one is silent for a moment.
+	looks=$((looks + 1))
+	[ "$looks" -lt 5 ] || exit 0
+	sleep 0.1
+done
 [ -n "$own_slots" ] || exit 0
 tries=0
 while [ "$tries" -lt 4 ]; do

@@ -39,9 +39,14 @@ move() {
 	fi
 }
 
-# Prints the slots that are open at a member: its address, the slot, `>` (leaving) or `<` (coming), and the other's id.
+# Prints the slots that are open at a member: its address, the slot, `>` (leaving) or `<` (coming), and the other's id; `unknown`
+# in place of a slot where it has answered before and does not now.
 open_at() {
-	patience=2 ask cluster "$1" 6379 CLUSTER NODES | grep myself | grep -o '\[[^]]*\]' |
+	own=$(patience=5 ask cluster "$1" 6379 CLUSTER NODES | grep myself) || own=''
+	case "$own:$nl$selves" in
+	":"*"$nl$1 "*) echo "$1 unknown ?" ;;
+	esac
+	echo "$own" | grep -o '\[[^]]*\]' |
 		sed "s/^\[\([0-9]*\)-\([<>]\)-\([^]]*\)\]/$1 \1 \2 \3/"
 }
 
@@ -50,7 +55,7 @@ open_at() {
 strays_at() {
 	own_of "$1"
 	[ "$role" = primary ] || return 0
-	counts=$(seq 0 16383 | sed 's/^/CLUSTER COUNTKEYSINSLOT /' | patience=60 ask cluster "$1" 6379)
+	counts=$(seq 0 16383 | sed 's/^/CLUSTER COUNTKEYSINSLOT /' | patience=60 ask cluster "$1" 6379) || true
 	if [ "$(echo "$counts" | grep -c '^[0-9][0-9]*$')" -ne 16384 ]; then
 		echo "$1 unknown ?"
 		return 0
@@ -103,6 +108,13 @@ answers() {
 # always is the last.
 close_slot() {
 	find_owner "$1"
+	# To whom it was on its way has keys of it, if it is there at all.
+	for to in $(echo "$open" | sed -n "s/^$owner $1 > //p"); do
+		case "$selves$nl" in
+		*" $to "*) ;;
+		*) [ "$(echo "$selves" | grep -c .)" -eq "$(echo "$all" | wc -w)" ] || answers unknown ;;
+		esac
+	done
 	target=
 	for holder in $(holders_of "$1"); do
 		[ "$holder" != "$owner" ] || continue

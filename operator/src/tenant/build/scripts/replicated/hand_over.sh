@@ -81,10 +81,11 @@ candidates_are_good() {
 	[ "$good" -eq "$#" ]
 }
 
-# Those that it may hear of before it chooses, too.
+# Those that it may hear of before it chooses, too. Whom it knew stays one of them, also while nothing is heard.
 candidates_by_now() {
 	# shellcheck disable=SC2086 # a list of addresses
 	{
+		printf '%s\n' $candidates
 		candidates_of "$sentinel"
 		reports_of $others | while read -r address role priority link _; do
 			case $role:$link:$priority in
@@ -183,6 +184,18 @@ find_successor() {
 	[ -n "$successor" ]
 }
 
+# Whether each candidate says that it is a replica.
+all_follow() {
+	# shellcheck disable=SC2086 # a list of addresses
+	reports=$(patience=1 reports_of $candidates)
+	for candidate in $candidates; do
+		case "$nl$reports" in
+		*"$nl$candidate slave "*) ;;
+		*) return 1 ;;
+		esac
+	done
+}
+
 guard_member
 refused=
 until=$(($(seconds) + 5))
@@ -233,8 +246,9 @@ fail_over() {
 		fi
 		sleep 0.02
 	done
-	# A failover of the Sentinels' own: what this one would take now would be lost.
-	! find_successor || return 0
+	# The Sentinels may have begun a failover of their own: what this one would take beside it would be lost. Who does not say that
+	# it is a replica may have been promoted.
+	all_follow || return 0
 	tell 6379 CLIENT UNPAUSE || true
 	return 1
 }

@@ -32,7 +32,11 @@ find_primary() {
 register() {
 	find_primary || return 0
 	note "Sentinel watches $primary."
-	tell 26379 SENTINEL MONITOR "$primary_name" "$primary" 6379 "$quorum" && set_options && return 0
+	lacks_options=yes
+	if tell 26379 SENTINEL MONITOR "$primary_name" "$primary" 6379 "$quorum" && set_options; then
+		lacks_options=''
+		return 0
+	fi
 	say "Sentinel refuses to watch $primary: tries again."
 	tell 26379 SENTINEL REMOVE "$primary_name" || true
 }
@@ -133,6 +137,11 @@ look() {
 		return 0
 		;;
 	esac
+	# It was told whom to watch, and not all of how.
+	if [ -n "$lacks_options" ]; then
+		set_options || return 0
+		lacks_options=''
+	fi
 	# Redis may still be waiting for its start.
 	report=$(report_of "$me")
 	[ -n "$report" ] || return 0
@@ -165,7 +174,7 @@ keep() {
 	# sentinel.sh has put it into the configuration.
 	sentinel_password=$(password sentinel)
 	# was_named: the own Sentinel has named it since it became a primary.
-	candidate=unknown looks_often='' renew_since='' was_named=''
+	candidate=unknown looks_often='' renew_since='' was_named='' lacks_options=''
 	while :; do
 		look
 		renew_sentinel
