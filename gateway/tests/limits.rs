@@ -3,7 +3,11 @@
 
 mod client;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use client::{Client, code, eventually, start, start_with};
 use keystead_tests::{
@@ -31,7 +35,7 @@ fn a_tenant_that_exceeds_its_rate_is_told_so_and_no_other_is() {
         left.push(answer.header("ratelimit"));
         assert!(left.len() < 20, "the limit does not hold: {left:?}");
     };
-    assert!(left[0].starts_with("\"tenant\";r=3;t="), "registering was the first of five: {left:?}");
+    assert!(left[0].starts_with("\"tenant\";r=4;t="), "registering takes nothing of it: {left:?}");
     assert_eq!(code(&refused), (429, "rate_limited".into()));
     assert_eq!(
         (refused.header("retry-after"), refused.header("ratelimit")),
@@ -52,6 +56,63 @@ fn a_tenant_that_exceeds_its_rate_is_told_so_and_no_other_is() {
         (client.get("/api/v1/kv/k").header("ratelimit-policy") == "\"tenant\";q=100000;w=1").then_some(())
     });
     assert_eq!(client.get("/api/v1/kv/k").status, 404);
+}
+
+#[test]
+fn strangers_spend_nothing_of_what_a_tenants_users_have() {
+    let redis = Server::start();
+    let mut limited = route("acme", &redis.address());
+    limited.limits.requests_per_second = Some(1);
+    limited.limits.burst = Some(5);
+    let gateway = start_with(&[limited]);
+    let client = Client::registered(&gateway, "acme");
+    let nobody = Client::anonymous(&gateway);
+    let refused = eventually(|| {
+        let body = json!({"tenant": "acme", "username": "ghost", "password": "Wrong-horse-7"});
+        let answer = nobody.post("/api/v1/auth/login", &body);
+        (answer.status == 429).then_some(answer)
+    });
+    assert_eq!(code(&refused), (429, "rate_limited".into()));
+    let answer = client.get("/api/v1/kv/k");
+    assert_eq!(answer.status, 404);
+    assert!(answer.header("ratelimit").starts_with("\"tenant\";r=4;t="), "{answer:?}");
+}
+
+#[test]
+fn who_tries_names_of_one_tenant_holds_up_no_log_in_of_another() {
+    let (_redis, gateway) = start(&["acme", "beta"]);
+    Client::registered(&gateway, "beta");
+    let nobody = Client::anonymous(&gateway);
+    let login = |tenant: &str, username: &str, password: &str| {
+        let body = json!({"tenant": tenant, "username": username, "password": password});
+        nobody.post("/api/v1/auth/login", &body)
+    };
+    let is_full = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for flood in 0..64 {
+            let (login, is_full) = (&login, &is_full);
+            scope.spawn(move || {
+                for number in 0..50 {
+                    let answer = login("acme", &format!("name-{flood}-{number}"), "Wrong-horse-7");
+                    match answer.status {
+                        401 => {}
+                        503 => {
+                            assert_eq!(code(&answer).1, "too_busy");
+                            is_full.store(true, Ordering::Relaxed);
+                        }
+                        _ => panic!("{answer:?}"),
+                    }
+                    if is_full.load(Ordering::Relaxed) && number > 2 {
+                        break;
+                    }
+                }
+            });
+        }
+        for _ in 0..5 {
+            assert_eq!(login("beta", "ada", "Correct-horse-7").status, 200);
+        }
+    });
+    assert!(is_full.load(Ordering::Relaxed), "one tenant has all the places");
 }
 
 #[test]

@@ -195,3 +195,18 @@ fn a_watch_that_cannot_be_is_refused_with_what_to_do() {
         line.starts_with("HTTP/1.1 200").then_some(())
     });
 }
+
+#[test]
+fn a_watch_ends_when_the_key_by_which_it_began_is_another() {
+    let server = Server::start();
+    let mut route = route("acme", &server.address());
+    let key = owned(&mut route);
+    let gateway = start_with(&[route.clone()]);
+    let admin = Client::with_api_key(&gateway, &key);
+    let mut watch = Watch::open(&gateway, admin.credential(), "/api/v1/watch", None);
+    admin.put("/api/v1/kv/a", &json!({"value": 1}));
+    watch.expect("put", &json!({"key": "a", "version": 1}));
+    route.auth.admin_key_sha256 = Some("0".repeat(64));
+    gateway.set_route(&route);
+    assert_eq!(watch.next(), None);
+}
