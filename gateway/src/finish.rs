@@ -166,7 +166,7 @@ where
                 Some(span) => answer.instrument(span.0.clone()).await,
                 None => answer.await,
             };
-            Ok(begun.finish(answer.map_or_else(|_panic| None, |Ok(response)| Some(response))))
+            Ok(begun.finish(answer.ok().map(|Ok(response)| response)))
         })
     }
 }
@@ -189,15 +189,14 @@ impl Begun {
         let method = request.method().clone();
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let noted = request.extensions_mut().get_or_insert_default::<Noted>().clone();
-        let span = gateway.is_traced.then(|| {
-            let endpoint = matched.as_ref().map(MatchedPath::as_str);
-            // Probes ask every second, and nobody looks for them.
-            let is_probe = endpoint.is_some_and(|endpoint| endpoint.contains("/health"));
+        let endpoint = matched.as_ref().map(MatchedPath::as_str);
+        // Probes ask every second, and nobody looks for them.
+        let is_probe = || endpoint.is_some_and(|endpoint| endpoint.contains("/health"));
+        let span = (gateway.is_traced && !is_probe()).then(|| {
             let is_believed = gateway.addresses.trusts(request.extensions());
-            let id = id.to_str().unwrap_or("");
-            (!is_probe).then(|| RequestSpan::begin(&method, endpoint, id, request.headers(), is_believed))
+            RequestSpan::begin(&method, endpoint, id.to_str().unwrap_or(""), request.headers(), is_believed)
         });
-        Self { gateway, started, id, method, matched, noted, span: span.flatten() }
+        Self { gateway, started, id, method, matched, noted, span }
     }
 
     /// What the client gets; without an answer the handler has panicked.

@@ -68,6 +68,12 @@ pub struct ApiKeys {
     connection: Connection,
 }
 
+impl Secret {
+    fn is_live(&self, now: u64) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
 impl ApiKey {
     /// Whether the secret is one of this key's, and neither it nor the key has expired.
     pub fn accepts(&self, presented: &ApiKeyText<'_>) -> bool {
@@ -78,7 +84,7 @@ impl ApiKey {
                 .iter()
                 // All are compared, whichever it is.
                 .fold(false, |found, known| {
-                    let is_live = known.until.is_none_or(|until| now < until);
+                    let is_live = known.is_live(now);
                     (presented.has_hash(&known.sha256) && is_live) || found
                 })
     }
@@ -86,8 +92,7 @@ impl ApiKey {
     /// Whether it is the key that it was, not expired, with a secret of then that still counts.
     pub fn still_is(&self, before: &Self) -> bool {
         let now = now_ms();
-        let counts = |secret: &Secret| secret.until.is_none_or(|until| now < until);
-        let is_kept = |old: &Secret| self.secrets.iter().any(|it| it.sha256 == old.sha256 && counts(it));
+        let is_kept = |old: &Secret| self.secrets.iter().any(|it| it.sha256 == old.sha256 && it.is_live(now));
         !self.has_expired() && before.secrets.iter().any(is_kept)
     }
 

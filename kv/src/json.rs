@@ -134,15 +134,9 @@ fn push_metadata(json: &mut String, metadata: &Metadata) {
         push_string(json, value);
     }
     json.push_str("},\"created_at\":\"");
-    let created_at = json.len();
     push_time(json, metadata.created);
-    let created_at = created_at..json.len();
     json.push_str("\",\"updated_at\":\"");
-    if metadata.updated == metadata.created {
-        json.extend_from_within(created_at);
-    } else {
-        push_time(json, metadata.updated);
-    }
+    push_time(json, metadata.updated);
     json.push_str("\"}");
 }
 

@@ -41,12 +41,12 @@ impl Lasting {
             return false;
         }
         let before = std::mem::replace(&mut self.tenant, now);
-        let auth = |tenant: &Tenant| tenant.route().auth.admin_key_sha256.clone();
+        let (auth, auth_before) = (&self.tenant.route().auth, &before.route().auth);
         match &self.principal {
             // Other keys may have taken its own away: who comes again is looked at anew.
             Principal::User(user) => !user.has_expired() && Arc::ptr_eq(&before.keys, &self.tenant.keys),
             Principal::External(user) => !user.has_expired() && self.tenant.trusts(&user.issuer),
-            Principal::Admin => auth(&before) == auth(&self.tenant),
+            Principal::Admin => auth.admin_key_sha256 == auth_before.admin_key_sha256,
             // Where Redis is away nobody can tell, and nothing is told.
             Principal::ApiKey { key, .. } => {
                 let found = self.tenant.api_keys().find(&key.id).await;

@@ -215,11 +215,9 @@ impl Tenant {
         fs::read_to_string(self.reshape_log()).unwrap_or_default()
     }
 
-    /// Waits until what was written is in the files: while an fsync is under way Redis keeps up to two seconds of it back
-    /// (`appendfsync everysec`), and who is killed then loses them.
     pub(crate) fn flushed(&self) {
         self.wait_for("no member keeps anything back from its file", |it| {
-            it.members.iter().all(|member| ["", "0"].contains(&&*member.info("aof_buffer_length")))
+            it.members.iter().all(|member| member.has_flushed())
         });
     }
 

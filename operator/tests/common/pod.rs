@@ -148,6 +148,12 @@ impl Pod {
         assert!(!answer.contains("NOAUTH") && !answer.contains("PONG"), "{answer:?}");
     }
 
+    /// Whether what was written is in the files; also where nothing runs. While an fsync is under way Redis keeps up to two seconds
+    /// of it back (`appendfsync everysec`), and who is killed then loses them.
+    pub(crate) fn has_flushed(&self) -> bool {
+        ["", "0"].contains(&&*self.info("aof_buffer_length"))
+    }
+
     /// A field of INFO, empty without an answer.
     pub(crate) fn info(&self, field: &str) -> String {
         let reply = self.redis(&["INFO"]);
