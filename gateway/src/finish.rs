@@ -158,51 +158,77 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let begun = Begun::new(self.gateway.clone(), &mut request);
-        let answer = self.route.call(request);
-        Box::pin(async move {
-            let answer = AssertUnwindSafe(answer).catch_unwind();
-            let answer = match &begun.span {
-                Some(span) => answer.instrument(span.0.clone()).await,
-                None => answer.await,
-            };
-            Ok(begun.finish(answer.ok().map(|Ok(response)| response)))
-        })
+        let endpoint = match request.extensions().get::<MatchedPath>() {
+            Some(matched) => Endpoint::Matched(matched.clone()),
+            None => Endpoint::None,
+        };
+        let begun = Begun::new(self.gateway.clone(), &mut request, endpoint);
+        let answer = self.route.call(request).map(|Ok(response)| response);
+        Box::pin(begun.answered(answer))
+    }
+}
+
+/// The path of a request's route.
+pub(crate) enum Endpoint {
+    Known(&'static str),
+    Matched(MatchedPath),
+    None,
+}
+
+impl Endpoint {
+    fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Known(path) => Some(path),
+            Self::Matched(matched) => Some(matched.as_str()),
+            Self::None => None,
+        }
     }
 }
 
 /// A request that is being answered.
-struct Begun {
+pub(crate) struct Begun {
     gateway: Arc<Gateway>,
     started: Instant,
     id: HeaderValue,
     method: Method,
-    matched: Option<MatchedPath>,
+    endpoint: Endpoint,
     noted: Noted,
     span: Option<RequestSpan>,
 }
 
 impl Begun {
-    fn new(gateway: Arc<Gateway>, request: &mut Request) -> Self {
+    pub(crate) fn new(gateway: Arc<Gateway>, request: &mut Request, matched: Endpoint) -> Self {
         let started = Instant::now();
         let id = request_id(request);
         let method = request.method().clone();
-        let matched = request.extensions().get::<MatchedPath>().cloned();
         let noted = request.extensions_mut().get_or_insert_default::<Noted>().clone();
-        let endpoint = matched.as_ref().map(MatchedPath::as_str);
+        let endpoint = matched.as_str();
         // Probes ask every second, and nobody looks for them.
         let is_probe = || endpoint.is_some_and(|endpoint| endpoint.contains("/health"));
         let span = (gateway.is_traced && !is_probe()).then(|| {
             let is_believed = gateway.addresses.trusts(request.extensions());
             RequestSpan::begin(&method, endpoint, id.to_str().unwrap_or(""), request.headers(), is_believed)
         });
-        Self { gateway, started, id, method, matched, noted, span }
+        Self { gateway, started, id, method, endpoint: matched, noted, span }
     }
 
-    /// What the client gets; without an answer the handler has panicked.
+    /// What the client gets of this answer.
+    pub(crate) async fn answered(
+        self,
+        answer: impl Future<Output = Response>,
+    ) -> Result<Response, Infallible> {
+        let answer = AssertUnwindSafe(answer).catch_unwind();
+        let answer = match &self.span {
+            Some(span) => answer.instrument(span.0.clone()).await,
+            None => answer.await,
+        };
+        Ok(self.finish(answer.ok()))
+    }
+
+    /// Without an answer the handler has panicked.
     fn finish(self, answer: Option<Response>) -> Response {
-        let Self { gateway, started, id, method, matched, noted, span } = self;
-        let endpoint = matched.as_ref().map(MatchedPath::as_str);
+        let Self { gateway, started, id, method, endpoint, noted, span } = self;
+        let endpoint = endpoint.as_str();
         let mut response = answer.unwrap_or_else(|| {
             tracing::error!(request_id = ?id, "a handler panicked");
             Problem::new(Code::Internal, "the gateway failed: report the instance to its operators")

@@ -110,4 +110,4 @@ impl Gateway {
     }
 }
 
-pub use routes::router;
+pub use routes::{App, api};

@@ -4,9 +4,9 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser as _;
 use keystead_gateway::{
-    Gateway,
+    Gateway, api,
     config::Arguments,
-    follow, router, server,
+    follow, server,
     sign_up::{self, SignUps},
     sleep, telemetry,
 };
@@ -103,7 +103,7 @@ async fn run(arguments: Arguments, logs: Arc<telemetry::Logs>) -> Result<(), Str
     let grace = Duration::from_secs(arguments.shutdown_grace);
     let api = tokio::spawn(server::serve(
         listener,
-        router(gateway.clone()),
+        api(gateway.clone()),
         Some(server::Threads::start(threads).map_err(|error| format!("cannot start the threads: {error}"))?),
         Some(gateway.metrics.active_connections.clone()),
         stopped,

@@ -5,6 +5,8 @@ use axum::{
     http::{Method, request::Parts},
 };
 
+use crate::routes::{is_direct, key_of};
+
 /// Longer names are cut off: a request may name in its path what no key can be.
 const MAX_BYTES: usize = 256;
 
@@ -34,6 +36,9 @@ impl Touched {
         // `/kv/batch` is a path of its own, and a key as well.
         if parts.method != Method::POST && parts.uri.path().ends_with("/kv/batch") {
             return Self::Key("batch".into());
+        }
+        if is_direct(&parts.method, parts.uri.path()) {
+            return key_of(parts.uri.path()).map_or(Self::Nothing, |key| Self::key(&key));
         }
         // One that is no UTF-8 is refused.
         let Ok(parameters) = RawPathParams::from_request_parts(parts, &()).await else {

@@ -60,7 +60,12 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
 
 /// What bytes say that are JSON.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| json_problem(&error))
+    // As a text the parts of it are not looked at once more; where it is none, the error names the place.
+    let parsed = match simdutf8::basic::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    parsed.map_err(|error| json_problem(&error))
 }
 
 /// What a body says that may be left out.

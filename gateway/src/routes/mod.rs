@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod body;
+mod direct;
 mod health;
 mod jobs;
 mod kv;
@@ -12,25 +13,28 @@ mod schemas;
 mod seeing;
 mod watch;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
-    extract::{FromRequestParts as _, RawPathParams, rejection::RawPathParamsRejection},
-    http::request::Parts,
-    routing::{MethodRouter, delete, get, post},
+    extract::{FromRequestParts as _, RawPathParams, Request, rejection::RawPathParamsRejection},
+    http::{Method, request::Parts},
+    response::Response,
+    routing::{MethodRouter, delete, future::RouteFuture, get, post},
 };
+use futures::future::{BoxFuture, Either};
 use jiff::Timestamp;
+use tower_service::Service as _;
 
 use crate::{Gateway, finish::Finish};
-pub(crate) use openapi::description;
+pub(crate) use {kv::key_of, openapi::description};
 
 fn key_methods() -> MethodRouter<Arc<Gateway>> {
     get(kv::read).put(kv::write).patch(kv::patch).delete(kv::remove)
 }
 
 /// The API's paths, which stand under both prefixes.
-fn api() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
+fn api_routes() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
     vec![
         ("/auth/register", post(auth::register)),
         ("/auth/login", post(auth::login)),
@@ -81,7 +85,7 @@ fn routes() -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
         ("/t/{tenant}/peers", get(seeing::peers)),
     ];
     let health = health.into_iter().chain(of_tenants).map(|(path, methods)| (path.to_owned(), methods));
-    let api = api().into_iter().flat_map(|(path, methods)| {
+    let api = api_routes().into_iter().flat_map(|(path, methods)| {
         [(format!("/api/v1{path}"), methods.clone()), (format!("/t/{{tenant}}/api/v1{path}"), methods)]
     });
     health.chain(api).collect()
@@ -92,8 +96,45 @@ pub(crate) fn paths() -> impl Iterator<Item = String> {
     routes().into_iter().map(|(path, _)| path)
 }
 
+/// What is served on a listener.
+#[derive(Clone, Debug)]
+pub struct App {
+    router: Router,
+    /// Whose keys are read and written without the router.
+    keys: Option<Arc<Gateway>>,
+}
+
+impl From<Router> for App {
+    fn from(router: Router) -> Self {
+        Self { router, keys: None }
+    }
+}
+
+impl App {
+    pub(crate) fn answer(&self, request: Request) -> Answer {
+        if let Some(gateway) = &self.keys
+            && let Some(endpoint) = direct::endpoint(request.method(), request.uri().path())
+        {
+            return Either::Left(Box::pin(direct::answer(gateway.clone(), request, endpoint)));
+        }
+        // A router is always ready.
+        Either::Right(self.router.clone().call(request))
+    }
+}
+
+/// Whether a request is answered without the router, which then knows no parameters of its path.
+pub(crate) fn is_direct(method: &Method, path: &str) -> bool {
+    direct::endpoint(method, path).is_some()
+}
+
+pub(crate) type Answer = Either<BoxFuture<'static, Result<Response, Infallible>>, RouteFuture<Infallible>>;
+
 /// The REST API.
-pub fn router(gateway: Arc<Gateway>) -> Router {
+pub fn api(gateway: Arc<Gateway>) -> App {
+    App { router: router(gateway.clone()), keys: Some(gateway) }
+}
+
+fn router(gateway: Arc<Gateway>) -> Router {
     routes()
         .into_iter()
         .fold(Router::new(), |router, (path, methods)| router.route(&path, methods))

@@ -16,12 +16,16 @@ use std::{
     time::Duration,
 };
 
-use crate::finish::Noted;
-use axum::{Router, body::Body, routing::future::RouteFuture};
+use axum::body::Body;
 use hyper::{Request, Response, body::Incoming, service::Service};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+};
+
+use crate::{
+    finish::Noted,
+    routes::{Answer, App},
 };
 
 /// What is known of a connection's use.
@@ -110,10 +114,10 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// The routes, whose requests are counted.
+/// What is served; its requests are counted.
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
-    pub(super) router: Router,
+    pub(super) app: App,
     pub(super) activity: Arc<Activity>,
     pub(super) peer: IpAddr,
 }
@@ -137,9 +141,7 @@ impl Service<Request<Incoming>> for Counted {
         request.extensions_mut().insert(Noted::from_peer(self.peer));
         self.activity.under_way.fetch_add(1, Ordering::Relaxed);
         let under_way = UnderWay(self.activity.clone());
-        // A router is always ready.
-        let answer = tower_service::Service::call(&mut self.router.clone(), request.map(Body::new));
-        Counting { answer, _under_way: under_way }
+        Counting { answer: self.app.answer(request.map(Body::new)), _under_way: under_way }
     }
 }
 
@@ -147,7 +149,7 @@ pin_project_lite::pin_project! {
     /// An answer to come; its request is under way until then.
     pub(super) struct Counting {
         #[pin]
-        answer: RouteFuture<Infallible>,
+        answer: Answer,
         _under_way: UnderWay,
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use self::idle::{Activity, Counted, Watched};
-use crate::Gateway;
+use crate::{Gateway, routes::App};
 
 pub use admin::admin_router;
 pub use threads::Threads;
@@ -43,7 +43,7 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 struct Serving {
     http: auto::Builder<TokioExecutor>,
-    router: Router,
+    app: App,
     connections: Option<IntGauge>,
     idle: Duration,
 }
@@ -52,7 +52,7 @@ struct Serving {
 /// the current runtime.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    app: impl Into<App>,
     threads: Option<Threads>,
     connections: Option<IntGauge>,
     mut stop: watch::Receiver<bool>,
@@ -61,7 +61,7 @@ pub async fn serve(
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().max_buf_size(MAX_HEAD);
     http.http2().max_header_list_size(64 * 1024);
-    let serving = Arc::new(Serving { http, router, connections, idle: limits.idle });
+    let serving = Arc::new(Serving { http, app: app.into(), connections, idle: limits.idle });
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -111,7 +111,7 @@ impl Serving {
         let activity = Arc::new(Activity::default());
         // A socket that is closed already has none; its request will not be answered anyway.
         let peer = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
-        let service = Counted { router: self.router.clone(), activity: activity.clone(), peer };
+        let service = Counted { app: self.app.clone(), activity: activity.clone(), peer };
         let stream = Watched { stream, activity: activity.clone() };
         let connection =
             watcher.watch(self.http.serve_connection(TokioIo::new(stream), service).into_owned());

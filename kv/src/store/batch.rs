@@ -211,7 +211,7 @@ impl Store {
 /// The results of one script call.
 fn puts_done(count: usize, answer: Result<Value, Error>) -> Vec<Result<Done, Error>> {
     match answer {
-        Ok(Value::Array(answers)) if answers.len() == count => answers.into_iter().map(put_done).collect(),
+        Ok(Value::Array(answers)) if answers.len() == count => answers.iter().map(put_done).collect(),
         Ok(_) => vec![Err(unexpected()); count],
         Err(error) => vec![Err(error); count],
     }
@@ -221,7 +221,7 @@ fn delete_done(answer: Value) -> Result<Done, Error> {
     Ok(Done::Deleted(matches!(deleted(answer)?, Outcome::Done(()))))
 }
 
-fn put_done(answer: Value) -> Result<Done, Error> {
+fn put_done(answer: &Value) -> Result<Done, Error> {
     match written(answer)? {
         Outcome::Done(written) => Ok(Done::Put(written)),
         Outcome::Refused { .. } => Err(Error::Refused("a write without a condition".into())),

@@ -156,7 +156,7 @@ impl Store {
         let call = self.put_call(key, put, condition, self.most_keys().await?)?;
         let answer = self.connection.call(&call, Effect::Write).await;
         self.changed(key);
-        let outcome = written(answer?)?;
+        let outcome = written(&answer?)?;
         if let Outcome::Done(written) = &outcome {
             self.has_written(written);
         }
@@ -267,12 +267,9 @@ struct Form<'a> {
     value: Cow<'a, [u8]>,
 }
 
-fn written(answer: Value) -> Result<Outcome<Written>, Error> {
-    // Numbers in one text: an array of them takes longer to read than all of the answer's work.
-    let text = String::from_redis_value(answer).unwrap_or_default();
-    let numbers: Vec<u64> = text.split(' ').map_while(|number| number.parse().ok()).collect();
-    match numbers[..] {
-        [1, created_new, version, created, updated, expires] => Ok(Outcome::Done(Written {
+fn written(answer: &Value) -> Result<Outcome<Written>, Error> {
+    match numbers(answer).as_deref().unwrap_or_default() {
+        &[1, created_new, version, created, updated, expires] => Ok(Outcome::Done(Written {
             created_new: created_new == 1,
             version,
             created,
@@ -280,9 +277,31 @@ fn written(answer: Value) -> Result<Outcome<Written>, Error> {
             expires: (expires > 0).then_some(expires),
         })),
         [0, 2] => Err(Error::TooManyKeys),
-        [0, exists] => Ok(Outcome::Refused { exists: exists == 1 }),
+        [0, exists] => Ok(Outcome::Refused { exists: *exists == 1 }),
         _ => Err(Error::Refused("an unexpected answer of write.lua".into())),
     }
+}
+
+/// The numbers of a text, with a blank between two: an array of them takes longer to read than all of the answer's work. In the
+/// path of every write: read by hand.
+fn numbers(answer: &Value) -> Option<Vec<u64>> {
+    let Value::BulkString(text) = answer else { return None };
+    let mut numbers = Vec::with_capacity(6);
+    let mut number = None;
+    for byte in text {
+        number = match byte {
+            b'0'..=b'9' => {
+                Some(number.unwrap_or(0_u64).checked_mul(10)?.checked_add(u64::from(byte - b'0'))?)
+            }
+            b' ' => {
+                numbers.push(number?);
+                None
+            }
+            _ => return None,
+        };
+    }
+    numbers.push(number?);
+    Some(numbers)
 }
 
 fn deleted(answer: Value) -> Result<Outcome<()>, Error> {

@@ -38,7 +38,7 @@ pub(super) use exists::exists;
 pub(super) use increment::increment;
 pub(super) use list::{count, list};
 pub(super) use patch::patch;
-pub(super) use read::read;
+pub(super) use read::{Wanted, read};
 pub(super) use remove::remove;
 pub(super) use write::write;
 
@@ -64,7 +64,7 @@ impl FromRequestParts<Arc<Gateway>> for Keyed {
 
 /// The key that stands behind `/kv/`; none where it is not percent-encoded UTF-8. In the path of every read: the router
 /// would give it in memory of its own, with all other parameters.
-fn key_of(path: &str) -> Option<String> {
+pub(crate) fn key_of(path: &str) -> Option<String> {
     let path = match path.strip_prefix("/t/") {
         Some(of_tenant) => of_tenant.split_once('/')?.1,
         None => path.strip_prefix('/')?,
