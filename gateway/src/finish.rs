@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     net::IpAddr,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -163,8 +164,11 @@ where
             None => Endpoint::None,
         };
         let begun = Begun::new(self.gateway.clone(), &mut request, endpoint);
-        let answer = self.route.call(request).map(|Ok(response)| response);
-        Box::pin(begun.answered(answer))
+        let answer = self.route.call(request);
+        Box::pin(async move {
+            let answer = pin!(answer);
+            begun.answered(answer.map(|Ok(response)| response)).await
+        })
     }
 }
 
@@ -212,10 +216,10 @@ impl Begun {
         Self { gateway, started, id, method, endpoint: matched, noted, span }
     }
 
-    /// What the client gets of this answer.
+    /// What the client gets of this answer: one that is small, as it is moved about.
     pub(crate) async fn answered(
         self,
-        answer: impl Future<Output = Response>,
+        answer: impl Future<Output = Response> + Unpin,
     ) -> Result<Response, Infallible> {
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let answer = match &self.span {

@@ -51,15 +51,36 @@ struct WrkSummary {
 #[expect(clippy::cast_precision_loss, reason = "figures of a benchmark are far below 2^52")]
 impl Load<'_> {
     pub(crate) fn wrk(&self, service: &Service, mix: &'static str, write_percent: u32) -> Result<Sample> {
+        // What a turn of others has cooled down, caches and processors, is not this one's measure.
+        self.ask(service, 0, 1)?;
+        let before = cpu_microseconds(&service.pids)?;
+        let redis_before = cpu_microseconds(&[self.redis])?;
+        let summary = self.ask(service, write_percent, self.seconds)?;
+        let after = cpu_microseconds(&service.pids)?;
+        let redis_after = cpu_microseconds(&[self.redis])?;
+        let in_redis = redis_after.0 + redis_after.1 - redis_before.0 - redis_before.1;
+        let per_request = |used: u64| used as f64 / (summary.requests.max(1) as f64);
+        Ok(Sample {
+            service: service.name,
+            mix,
+            requests: summary.requests,
+            failed: summary.bad_status + summary.broken,
+            per_second: summary.requests as f64 / summary.duration_us * 1e6,
+            p50_us: summary.p50_us,
+            p99_us: summary.p99_us,
+            cpu_us: Some((per_request(after.0 - before.0), per_request(after.1 - before.1))),
+            redis_us: Some(per_request(in_redis)),
+        })
+    }
+
+    fn ask(&self, service: &Service, write_percent: u32, seconds: u32) -> Result<WrkSummary> {
         let script = self.folder.join("requests.lua");
         let out = self.folder.join("wrk.json");
         std::fs::write(&script, SCRIPT)?;
-        let before = cpu_microseconds(&service.pids)?;
-        let redis_before = cpu_microseconds(&[self.redis])?;
         let run = Command::new("wrk")
             .args(["-t1", "--latency"])
             .arg(format!("-c{}", self.connections))
-            .arg(format!("-d{}s", self.seconds))
+            .arg(format!("-d{seconds}s"))
             .arg("-s")
             .arg(&script)
             .arg(format!("http://127.0.0.1:{}", service.port))
@@ -75,22 +96,7 @@ impl Load<'_> {
         if !run.status.success() {
             bail!("wrk failed: {}", String::from_utf8_lossy(&run.stderr));
         }
-        let after = cpu_microseconds(&service.pids)?;
-        let redis_after = cpu_microseconds(&[self.redis])?;
-        let in_redis = redis_after.0 + redis_after.1 - redis_before.0 - redis_before.1;
-        let summary: WrkSummary = serde_json::from_slice(&std::fs::read(&out)?).context("wrk's summary")?;
-        let per_request = |used: u64| used as f64 / (summary.requests.max(1) as f64);
-        Ok(Sample {
-            service: service.name,
-            mix,
-            requests: summary.requests,
-            failed: summary.bad_status + summary.broken,
-            per_second: summary.requests as f64 / summary.duration_us * 1e6,
-            p50_us: summary.p50_us,
-            p99_us: summary.p99_us,
-            cpu_us: Some((per_request(after.0 - before.0), per_request(after.1 - before.1))),
-            redis_us: Some(per_request(in_redis)),
-        })
+        serde_json::from_slice(&std::fs::read(&out)?).context("wrk's summary")
     }
 
     /// What Redis itself gives without a gateway: GET, no pipelining, as many connections.
