@@ -87,7 +87,7 @@ fn permissions_are_named_one_by_one_and_the_gateways_are_secrets_of_its_namespac
     assert_eq!(
         *rules,
         json!([
-            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch"]},
             {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
         ])
     );
@@ -133,7 +133,7 @@ fn only_with_sign_up_the_gateway_may_make_tenants_and_has_a_template() {
     assert_eq!(
         find(&objects, "Role", "keystead-gateway")["rules"],
         json!([
-            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch", "create", "delete"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch", "create", "delete"]},
             {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
         ])
     );

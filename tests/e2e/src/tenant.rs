@@ -35,6 +35,13 @@ impl Tenant {
             "spec": {"deletionPolicy": "Delete", "auth": {"signUp": "Open"}},
         });
         merge(&mut manifest["spec"], spec);
+        // What is applied to one that is being deleted, as after a run before this, goes with it.
+        within(Duration::from_mins(2), "the tenant of the same name is gone", || {
+            match get_json(&["tenant", name]) {
+                Ok(old) if !old["metadata"]["deletionTimestamp"].is_null() => Err(old["status"].to_string()),
+                _ => Ok(()),
+            }
+        });
         let output = apply(&manifest.to_string());
         assert!(output.success, "applying {name}: {}", output.stderr);
         Self { name: name.into() }
