@@ -166,6 +166,34 @@ fn who_does_not_read_large_answers_gets_no_more_of_them() {
 }
 
 #[test]
+fn who_sends_large_bodies_slowly_cannot_send_more_of_them() {
+    let (_redis, gateway) = start(&["acme", "other"]);
+    let (ada, eve) = (Client::registered(&gateway, "acme"), Client::registered(&gateway, "other"));
+    let token = ada.token();
+    let large = json!({"value": "x".repeat(1_000_000)});
+    let almost = vec![b'x'; 1_000_000];
+    // Each has sent all but the end of its body.
+    let mut waiting: Vec<TcpStream> = Vec::new();
+    eventually(|| {
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+            let head = "PUT /api/v1/kv/slow HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1000001";
+            write!(stream, "{head}\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
+            // The gateway may have refused it by now.
+            let _ = stream.write_all(&almost);
+            waiting.push(stream);
+        }
+        let answer = ada.put("/api/v1/kv/large", &large);
+        (answer.status == 503).then(|| code(&answer).1).filter(|code| code == "too_busy")
+    });
+    assert!(waiting.len() < 200, "{} bodies of a megabyte were taken in", waiting.len());
+    assert_eq!(ada.put("/api/v1/kv/a", &json!({"value": 1})).status, 201, "what is small goes on");
+    assert_eq!(eve.put("/api/v1/kv/large", &large).status, 201, "and another tenant");
+    drop(waiting);
+    eventually(|| (ada.put("/api/v1/kv/large", &large).status < 300).then_some(()));
+}
+
+#[test]
 fn connections_to_a_redis_that_nobody_asks_are_closed_and_opened_again() {
     let redis = Server::start();
     let binary = Path::new(env!("CARGO_BIN_EXE_keystead-gateway"));

@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     http::{HeaderMap, header},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use keystead_kv::json::is_json;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
+    auth::Caller,
     http_text::header_text,
     problem::{Code, Problem},
+    tenants::{LARGE, MAX_BODIES, Room},
 };
 
 /// How long a client may take to send a body.
@@ -20,25 +23,80 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest body where no value is in it, in bytes.
 pub(super) const SMALL: usize = 64 * 1024;
 
-/// The whole body, `limit` bytes at most.
+/// The whole body, `limit` bytes at most; for small ones.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"));
+    in_time(headers, body, limit, None).await
+}
+
+/// The same for one that may be large: what a tenant sends takes only so much of the gateway's memory, however slowly it comes.
+pub(super) async fn read_large(
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, Problem> {
+    let mut room = caller.tenant.room();
+    let bytes = in_time(headers, body, limit, Some(&mut room)).await?;
+    Ok(room.around(bytes))
+}
+
+async fn in_time(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    room: Option<&mut Room>,
+) -> Result<Bytes, Problem> {
     let announced =
         header_text(headers, &header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
-        return Err(too_large());
+        return Err(too_large(limit));
     }
-    match tokio::time::timeout(TIMEOUT, to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_limit(&error) => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(Code::BadRequest, "the body broke off")),
+    match tokio::time::timeout(TIMEOUT, gather(body, limit, room)).await {
+        Ok(gathered) => gathered,
         Err(_) => Err(Problem::new(Code::Timeout, "the body did not come within 30 s")),
     }
 }
 
-fn is_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error)
-        .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
+/// Most come in one piece, which is not copied.
+async fn gather(mut body: Body, limit: usize, mut room: Option<&mut Room>) -> Result<Bytes, Problem> {
+    let (mut first, mut all, mut length, mut is_refused) = (Bytes::new(), BytesMut::new(), 0, false);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new(Code::BadRequest, "the body broke off"))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        length += piece.len();
+        if length > limit {
+            return Err(too_large(limit));
+        }
+        if is_refused {
+            continue;
+        }
+        if length > LARGE
+            && let Some(room) = &mut room
+            && room.grow_to(length) > MAX_BODIES.max(limit)
+        {
+            // The rest is read and dropped: who is still sending would not see the answer.
+            is_refused = true;
+            room.leave();
+            (first, all) = (Bytes::new(), BytesMut::new());
+            continue;
+        }
+        if first.is_empty() && all.is_empty() {
+            first = piece;
+            continue;
+        }
+        // Not a list of pieces: each may be of one byte.
+        all.extend_from_slice(&std::mem::take(&mut first));
+        all.extend_from_slice(&piece);
+    }
+    if is_refused {
+        let detail = "this tenant's requests have too many bytes under way: retry later";
+        return Err(Problem::new(Code::TooBusy, detail));
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"))
 }
 
 pub(super) fn needs_json(headers: &HeaderMap) -> Result<(), Problem> {

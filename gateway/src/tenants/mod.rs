@@ -2,6 +2,7 @@
 
 mod folder;
 mod limiter;
+mod room;
 mod secrets;
 mod tenant;
 
@@ -22,7 +23,8 @@ use tokio::sync::watch;
 
 use crate::{Gateway, issuers::Issuers, telemetry::Counters};
 pub(crate) use limiter::{Allowance, Limiter, write_to as write_allowances};
-pub(crate) use tenant::{Keys, Tenant, VerifyingKey};
+pub(crate) use room::{LARGE, Room};
+pub(crate) use tenant::{Keys, MAX_BODIES, Tenant, VerifyingKey};
 
 /// Where routes come from.
 #[derive(Clone, Debug)]

@@ -19,7 +19,10 @@ use keystead_kv::{
 };
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 
-use super::limiter::Limiter;
+use super::{
+    limiter::Limiter,
+    room::{LARGE, Room},
+};
 use crate::{
     audit::Trail,
     issuers::{Issuers, Trusted},
@@ -40,8 +43,8 @@ const MAX_PASSWORDS: usize = 16;
 /// Bytes of large answers of one tenant that may wait in one gateway for clients to read them: beyond that its requests are
 /// answered 503 at once.
 const MAX_UNTAKEN: usize = 64 * 1024 * 1024;
-/// From how many bytes on an answer is large.
-const LARGE_ANSWER: usize = 64 * 1024;
+/// Bytes of large bodies of one tenant's requests that one gateway holds at once: beyond that, what comes is answered 503.
+pub(crate) const MAX_BODIES: usize = 64 * 1024 * 1024;
 /// For how long values are still written with the key before after a change of keys: all gateways learn of it well within.
 const KEY_CHANGE_OVER: Duration = Duration::from_secs(5);
 /// RFC 7518, section 3.2: an HS256 key has at least as many bits as the hash.
@@ -61,6 +64,8 @@ pub(crate) struct Tenant {
     trail: Option<Arc<Trail>>,
     /// Bytes of large answers that clients have not taken yet.
     untaken: Arc<AtomicUsize>,
+    /// Bytes of large bodies that are here or on their way.
+    bodies: Arc<AtomicUsize>,
     used: Arc<Used>,
     limiter: Option<Arc<Limiter>>,
     /// The same for who has proved nothing, so that strangers do not spend what the tenant's users have.
@@ -165,6 +170,7 @@ impl Tenant {
         let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
         let watchers = old.map(|old| old.watchers.clone()).unwrap_or_default();
         let untaken = old.map(|old| old.untaken.clone()).unwrap_or_default();
+        let bodies = old.map(|old| old.bodies.clone()).unwrap_or_default();
         let used = old.map(|old| old.used.clone()).unwrap_or_default();
         // Other limits begin with a full bucket.
         let limiter = || Limiter::of_tenant(&route.limits).map(Arc::new);
@@ -182,6 +188,7 @@ impl Tenant {
             watchers,
             trail,
             untaken,
+            bodies,
             used,
             limiter,
             of_strangers,
@@ -312,11 +319,17 @@ impl Tenant {
     /// memory for as long as it likes.
     pub(crate) fn answer(&self, bytes: impl AsRef<[u8]> + Send + Into<Bytes> + 'static) -> Bytes {
         let length = bytes.as_ref().len();
-        if length < LARGE_ANSWER {
+        if length < LARGE {
             return bytes.into();
         }
-        self.untaken.fetch_add(length, Ordering::Relaxed);
-        Bytes::from_owner(Untaken { bytes, length, counter: self.untaken.clone() })
+        let mut room = Room::new(&self.untaken);
+        room.grow_to(length);
+        room.around(bytes)
+    }
+
+    /// Room for a request's body, as it comes; bounded by [`MAX_BODIES`].
+    pub(crate) fn room(&self) -> Room {
+        Room::new(&self.bodies)
     }
 
     /// Counts a client in whose answer may take long, or refuses it.
@@ -349,25 +362,6 @@ fn keyring(route: &Route, old: Option<&Arc<Tenant>>) -> Result<Option<Keyring>, 
         Some(old) => keyring.succeeding(old.keyring.as_ref(), KEY_CHANGE_OVER),
         None => keyring,
     }))
-}
-
-/// Bytes of an answer, counted until they are dropped.
-struct Untaken<T> {
-    bytes: T,
-    length: usize,
-    counter: Arc<AtomicUsize>,
-}
-
-impl<T: AsRef<[u8]>> AsRef<[u8]> for Untaken<T> {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes.as_ref()
-    }
-}
-
-impl<T> Drop for Untaken<T> {
-    fn drop(&mut self) {
-        self.counter.fetch_sub(self.length, Ordering::Relaxed);
-    }
 }
 
 impl Keys {

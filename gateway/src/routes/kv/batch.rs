@@ -88,7 +88,7 @@ pub(crate) async fn batch(
     content: Body,
 ) -> Result<Response, Problem> {
     body::needs_json(&headers)?;
-    let bytes = body::read(&headers, content, body_limit(&caller).max(BODY_LIMIT)).await?;
+    let bytes = body::read_large(&caller, &headers, content, body_limit(&caller).max(BODY_LIMIT)).await?;
     let attempt = Attempt::of(&caller, &headers, &uri, &bytes)?;
     let is_remembered = attempt.is_some();
     once(attempt, carry_out(caller, bytes, is_remembered)).await

@@ -31,7 +31,7 @@ use crate::{
 pub(crate) async fn create(caller: Caller, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     caller.needs(Scope::KvWrite)?;
     body::needs_json(&headers)?;
-    let bytes = body::read(&headers, content, body_limit(&caller)).await?;
+    let bytes = body::read_large(&caller, &headers, content, body_limit(&caller)).await?;
     let mut fields: Fields = body::parse(&bytes)?;
     let key = fields.key.take().ok_or_else(|| Problem::new(Code::Invalid, "the field `key` is missing"))?;
     caller.touches(|| Touched::key(&key));

@@ -50,7 +50,7 @@ pub(crate) async fn patch(keyed: Keyed, headers: HeaderMap, content: Body) -> Re
         ));
     }
     let if_match = Tags::of(&headers, &header::IF_MATCH);
-    let bytes = body::read(&headers, content, body_limit(&keyed.caller)).await?;
+    let bytes = body::read_large(&keyed.caller, &headers, content, body_limit(&keyed.caller)).await?;
     let change: &RawValue = body::parse(&bytes)?;
     for _ in 0..TRIES {
         let entry = keyed.caller.tenant.store().get(&keyed.key).await;

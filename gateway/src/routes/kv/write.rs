@@ -53,7 +53,7 @@ pub(crate) async fn write(keyed: Keyed, headers: HeaderMap, content: Body) -> Re
             "send a `Content-Type`: application/json, or that of the raw bytes",
         )
     })?;
-    let bytes = body::read(&headers, content, body_limit(&keyed.caller)).await?;
+    let bytes = body::read_large(&keyed.caller, &headers, content, body_limit(&keyed.caller)).await?;
     let put = if is_json(content_type) {
         let fields: Fields = body::parse(&bytes)?;
         if fields.key.as_ref().is_some_and(|key| *key != keyed.key) {
