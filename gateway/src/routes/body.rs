@@ -51,15 +51,24 @@ async fn in_time(
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
-    match tokio::time::timeout(TIMEOUT, gather(body, limit, room)).await {
-        Ok(gathered) => gathered,
-        Err(_) => Err(Problem::new(Code::Timeout, "the body did not come within 30 s")),
+    let mut is_refused = false;
+    let gathered = tokio::time::timeout(TIMEOUT, gather(body, limit, room, &mut is_refused)).await;
+    if is_refused {
+        let detail = "this tenant's requests have too many bytes under way: retry later";
+        return Err(Problem::new(Code::TooBusy, detail));
     }
+    gathered.unwrap_or_else(|_| Err(Problem::new(Code::Timeout, "the body did not come within 30 s")))
 }
 
 /// Most come in one piece, which is not copied.
-async fn gather(mut body: Body, limit: usize, mut room: Option<&mut Room>) -> Result<Bytes, Problem> {
-    let (mut first, mut all, mut length, mut is_refused) = (Bytes::new(), BytesMut::new(), 0, false);
+/// `is_refused`: there was no room, and nothing was kept.
+async fn gather(
+    mut body: Body,
+    limit: usize,
+    mut room: Option<&mut Room>,
+    is_refused: &mut bool,
+) -> Result<Bytes, Problem> {
+    let (mut first, mut all, mut length) = (Bytes::new(), BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::new(Code::BadRequest, "the body broke off"))?;
         let Ok(piece) = frame.into_data() else { continue };
@@ -67,30 +76,25 @@ async fn gather(mut body: Body, limit: usize, mut room: Option<&mut Room>) -> Re
         if length > limit {
             return Err(too_large(limit));
         }
-        if is_refused {
-            continue;
-        }
-        if length > LARGE
-            && let Some(room) = &mut room
-            && room.grow_to(length) > MAX_BODIES.max(limit)
-        {
-            // The rest is read and dropped: who is still sending would not see the answer.
-            is_refused = true;
-            room.leave();
-            (first, all) = (Bytes::new(), BytesMut::new());
+        if *is_refused {
             continue;
         }
         if first.is_empty() && all.is_empty() {
             first = piece;
-            continue;
+        } else {
+            // Not a list of pieces: each may be of one byte.
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&piece);
         }
-        // Not a list of pieces: each may be of one byte.
-        all.extend_from_slice(&std::mem::take(&mut first));
-        all.extend_from_slice(&piece);
-    }
-    if is_refused {
-        let detail = "this tenant's requests have too many bytes under way: retry later";
-        return Err(Problem::new(Code::TooBusy, detail));
+        if length > LARGE
+            && let Some(room) = &mut room
+            && room.grow_to(all.capacity().max(length)) > MAX_BODIES.max(limit)
+        {
+            // The rest is read and dropped: who is still sending would not see the answer.
+            *is_refused = true;
+            room.leave();
+            (first, all) = (Bytes::new(), BytesMut::new());
+        }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
 }

@@ -50,9 +50,12 @@ struct WrkSummary {
 
 #[expect(clippy::cast_precision_loss, reason = "figures of a benchmark are far below 2^52")]
 impl Load<'_> {
+    /// A second of the same without a measure: what a turn of others has cooled down, caches and processors, is not this one's.
+    pub(crate) fn warm_up(&self, service: &Service, write_percent: u32) -> Result<()> {
+        self.ask(service, write_percent, 1).map(drop)
+    }
+
     pub(crate) fn wrk(&self, service: &Service, mix: &'static str, write_percent: u32) -> Result<Sample> {
-        // What a turn of others has cooled down, caches and processors, is not this one's measure.
-        self.ask(service, 0, 1)?;
         let before = cpu_microseconds(&service.pids)?;
         let redis_before = cpu_microseconds(&[self.redis])?;
         let summary = self.ask(service, write_percent, self.seconds)?;
@@ -71,6 +74,17 @@ impl Load<'_> {
             cpu_us: Some((per_request(after.0 - before.0), per_request(after.1 - before.1))),
             redis_us: Some(per_request(in_redis)),
         })
+    }
+
+    fn benchmark(&self, port: u16, requests: u64) -> Result<String> {
+        let run = Command::new("redis-benchmark")
+            .args(["-t", "get", "--csv", "-p"])
+            .arg(port.to_string())
+            .args(["-c", &self.connections.to_string(), "-n", &requests.to_string()])
+            .args(["-d", &self.value_bytes.to_string(), "-r", &self.keys.to_string()])
+            .output()
+            .context("starting redis-benchmark (Debian package redis-tools)")?;
+        Ok(String::from_utf8_lossy(&run.stdout).into_owned())
     }
 
     fn ask(&self, service: &Service, write_percent: u32, seconds: u32) -> Result<WrkSummary> {
@@ -103,14 +117,8 @@ impl Load<'_> {
     pub(crate) fn redis_benchmark(&self, port: u16) -> Result<Sample> {
         // It counts requests, not seconds: enough of them for about as long as the others run.
         let requests = u64::from(self.seconds) * 60_000;
-        let run = Command::new("redis-benchmark")
-            .args(["-t", "get", "--csv", "-p"])
-            .arg(port.to_string())
-            .args(["-c", &self.connections.to_string(), "-n", &requests.to_string()])
-            .args(["-d", &self.value_bytes.to_string(), "-r", &self.keys.to_string()])
-            .output()
-            .context("starting redis-benchmark (Debian package redis-tools)")?;
-        let text = String::from_utf8_lossy(&run.stdout);
+        self.benchmark(port, 60_000)?;
+        let text = self.benchmark(port, requests)?;
         let row =
             text.lines().find(|line| line.starts_with("\"GET\"")).context("redis-benchmark: no row GET")?;
         let number = |column: usize| -> Result<f64> {

@@ -111,6 +111,7 @@ fn gateway(arguments: &GatewayArguments) -> Result<()> {
     for repetition in 1..=arguments.repetitions {
         for (mix, write_percent) in [("get", 0), ("mixed_90_10", 10)] {
             for service in stand.services().iter().filter(|it| it.takes_writes || write_percent == 0) {
+                load.warm_up(service, write_percent)?;
                 let sample = load.wrk(service, mix, write_percent)?;
                 eprintln!("{repetition}/{}  {sample}", arguments.repetitions);
                 if sample.failed > 0 {

@@ -82,7 +82,7 @@ pub(super) fn answer(
 ) -> Result<Response, Problem> {
     let metadata = Metadata::of(put.content_type, put.tags, written);
     let etag = etag(metadata.entity_tag());
-    let json = entry_json(&keyed.key, &Entry { metadata, value: put.value });
+    let json = keyed.caller.tenant.answer(entry_json(&keyed.key, &Entry { metadata, value: put.value }));
     let mut response =
         (status, [(header::CONTENT_TYPE, HeaderValue::from_static(JSON)), (header::ETAG, etag)], json)
             .into_response();
