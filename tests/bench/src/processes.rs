@@ -93,10 +93,16 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // What it has started would outlive it, and be in the way of the next run.
+        let children = self.pids().into_iter().skip(1);
         if let Err(error) = self.child.kill() {
             eprintln!("stopping {}: {error}", self.name);
         }
         let _ = self.child.wait();
+        for child in children {
+            // One that has ended by itself is no fault.
+            let _ = Command::new("kill").args(["-KILL", &child.to_string()]).stderr(Stdio::null()).status();
+        }
     }
 }
 
