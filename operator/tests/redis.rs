@@ -9,7 +9,6 @@ mod certificates;
 use std::{
     fs,
     io::Write as _,
-    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -56,7 +55,7 @@ impl Pod {
     fn start_in(folder: TempDir, spec: &Value, name: &str) -> Self {
         let contents = credentials::missing(&name.parse().unwrap(), &Contents::new(), NEEDS).unwrap();
         let credentials = credentials::read(&contents, NEEDS).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = keystead_tests::free_port();
         let objects = objects(spec, name, &credentials);
         let find = |kind: Kind, name: &str| {
             objects.iter().find(|it| it.key.kind == kind && it.key.name == name).unwrap().body.clone()
@@ -317,7 +316,7 @@ fn settings_change_while_redis_runs_and_go_back_to_what_they_were() {
 /// So that leaving a setting out again is the same as never having had it.
 #[test]
 fn what_settings_are_without_a_word_is_what_redis_makes_them() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = keystead_tests::free_port().to_string();
     let mut server = Command::new("redis-server")
         .args(["--port", &port, "--bind", "127.0.0.1", "--save", ""])
         .stdout(Stdio::null())

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -12,6 +12,8 @@ use keystead_route::{
     Algorithm, Auth, Durability, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey, Webhooks,
 };
 use tempfile::TempDir;
+
+use crate::processes::free_port;
 
 /// An Ed25519 key of the tests (openssl genpkey -algorithm ed25519); it signs nothing else.
 pub const ED25519: &str = "-----BEGIN PRIVATE KEY-----\n\
@@ -204,11 +206,4 @@ fn write(folder: &Path, route: &Route) {
     let part = folder.join(format!("{}.part", route.tenant));
     fs::write(&part, route.to_json()).expect("writing the route");
     fs::rename(part, folder.join(format!("{}.json", route.tenant))).expect("placing the route");
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a loopback port")
-        .port()
 }

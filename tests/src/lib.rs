@@ -9,3 +9,5 @@ pub mod loki;
 mod processes;
 pub mod redis;
 pub mod replicated;
+
+pub use processes::free_port;

@@ -3,13 +3,15 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
+
+use crate::processes::free_port;
 
 /// It starts slowly on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -27,13 +29,11 @@ impl Loki {
     /// Starts it and waits until it takes entries. `needs_org`: whether it asks whose they are.
     pub fn start(binary: &Path, needs_org: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let free = || TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
-        let (http, grpc) = (free(), free());
-        let port = |listener: &TcpListener| listener.local_addr().expect("its address").port();
+        let (port, grpc) = (free_port(), free_port());
         let place = folder.path().display();
         let config = format!(
             "auth_enabled: {needs_org}
-server: {{http_listen_address: 127.0.0.1, http_listen_port: {}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {}, log_level: warn}}
+server: {{http_listen_address: 127.0.0.1, http_listen_port: {port}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}, log_level: warn}}
 common:
   instance_addr: 127.0.0.1
   path_prefix: {place}
@@ -44,13 +44,9 @@ ingester: {{lifecycler: {{min_ready_duration: 0s}}}}
 schema_config:
   configs: [{{from: 2024-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: index_, period: 24h}}}}]
 analytics: {{reporting_enabled: false}}
-",
-            port(&http),
-            port(&grpc)
+"
         );
         fs::write(folder.path().join("loki.yaml"), config).expect("writing its configuration");
-        let port = port(&http);
-        drop((http, grpc));
         let mut loki = Self { child: None, binary: binary.to_owned(), port, folder };
         loki.revive();
         loki

@@ -32,6 +32,23 @@ pub(crate) fn free_hosts(count: usize, ports: &[u16]) -> Vec<String> {
     panic!("no free loopback addresses");
 }
 
+/// A port of the loopback that nobody listens on. Not one that the kernel gives out, to listeners or, what no test can see, to
+/// connections (from 32768 on): of ten thousand of those one would take it in the moment in which it is free.
+pub fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        let place = std::process::id().wrapping_mul(97).wrapping_add(turn) % COUNT;
+        let port = FIRST + u16::try_from(place).expect("less than 10,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free loopback port");
+}
+
 /// Starts a process and waits until it accepts connections.
 pub(crate) fn spawn(mut command: Command, folder: &Path, host: &str, port: u16) -> Child {
     let log = fs::File::create(folder.join("log")).expect("a file for the log");

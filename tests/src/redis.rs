@@ -2,14 +2,14 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::authority::Authority;
+use crate::{authority::Authority, processes::free_port};
 
 /// A running redis-server.
 #[derive(Debug)]
@@ -85,9 +85,7 @@ impl Server {
     fn launch(mut folder: TempDir, mut arguments: Vec<String>, is_secured: bool) -> Self {
         // Another process may take the port in between: then the next one is tried.
         for _ in 0..20 {
-            let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
-            let port = listener.local_addr().expect("its address").port();
-            drop(listener);
+            let port = free_port();
             let mut server = Self { child: None, port, folder, arguments, is_secured };
             if server.spawn() {
                 return server;

@@ -1,7 +1,6 @@
 //! The operator under test, as a process of its own.
 
 use std::{
-    net::TcpListener,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -40,7 +39,7 @@ impl Operator {
     }
 
     pub fn start_behind(proxy: Proxy, folder: TempDir, name: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = keystead_tests::free_port();
         let images = std::env::var("KEYSTEAD_REDIS_IMAGES")
             .unwrap_or_else(|_| "7.0=docker.io/library/redis:7.0,7.2=docker.io/library/redis:7.2".into());
         let default = images.split('=').next().unwrap().to_owned();
