@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -24,7 +24,7 @@ struct Server {
     name: String,
     ip: String,
     process: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -42,16 +42,23 @@ impl Server {
             .args(["--cluster-announce-ip", &ip, "--cluster-allow-replica-migration", "no"])
             .args(["--aclfile", "users.acl", "--repl-diskless-sync-delay", "0"])
             .current_dir(folder.path())
-            .stdout(Stdio::null())
+            .stdout(fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .expect("redis-server is installed");
-        Self { name: names::shard_member(shard, ordinal), ip, process, _folder: folder }
+        Self { name: names::shard_member(shard, ordinal), ip, process, folder }
     }
 
     fn tell(&self, words: &str) -> String {
         let arguments = ["-h", &self.ip].into_iter().chain(words.split(' '));
         let output = Command::new("redis-cli").args(arguments).output().expect("redis-cli is installed");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(8)..].join("\n");
+        format!("{}:\n{last}\n{}", self.name, self.tell("CLUSTER NODES"))
     }
 }
 
@@ -75,7 +82,10 @@ async fn until(servers: &[Server], what: &str, holds: impl Fn(&[Member]) -> bool
         if holds(&members) {
             return members;
         }
-        assert!(Instant::now() < limit, "not so: {what}. Last seen: {members:#?}");
+        if Instant::now() >= limit {
+            let logs: Vec<String> = servers.iter().map(Server::last_words).collect();
+            panic!("not so: {what}. The members' last words:\n{}", logs.join("\n"));
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -102,7 +112,10 @@ async fn a_cluster_is_seen_from_its_beginning_to_a_failover_and_the_end_of_a_sha
     assert!(strangers.iter().all(cluster::is_empty));
     assert!(is_gone(&strangers, SHARDS), "the fourth shard never held anything");
 
-    // Shards 0 to 2 are formed, and the fourth only belongs to them.
+    // Shards 0 to 2 are formed, and the fourth only belongs to them. Each with an epoch of its own, as `reshape.sh` gives them.
+    for (turn, server) in (1..).zip(&servers) {
+        assert_eq!(server.tell(&format!("CLUSTER SET-CONFIG-EPOCH {turn}")), "OK");
+    }
     for server in &servers[1..] {
         servers[0].tell(&format!("CLUSTER MEET {} 6379", server.ip));
     }

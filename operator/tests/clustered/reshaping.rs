@@ -1,12 +1,32 @@
 //! Shards come and go, with keys in every slot.
 
-use std::{process::Command, thread, time::Duration};
+use std::{collections::BTreeMap, process::Command, thread, time::Duration};
 
 use crate::tenant::{Member, Tenant};
 
 fn grow(tenant: &mut Tenant, running: usize) {
     tenant.add_shard();
     tenant.members[running..].iter_mut().for_each(Member::start);
+}
+
+/// A replica that knows an older epoch of its primary than the others do is never elected.
+#[test]
+fn what_is_formed_has_epochs_of_which_all_know() {
+    let mut tenant = Tenant::new(3, 1);
+    tenant.members.iter_mut().for_each(Member::start);
+    tenant.reshape(3);
+    let epochs = |member: &Member| {
+        let owners = member.view().into_iter().filter(|it| it.is("master") && !it.slots.is_empty());
+        owners.map(|it| (it.epoch, it.id)).collect::<BTreeMap<_, _>>()
+    };
+    let known = epochs(&tenant.members[0]);
+    assert_eq!(known.len(), 3, "each has another: {known:?}");
+    for member in &tenant.members {
+        assert_eq!(epochs(member), known, "{}", tenant.logs());
+    }
+    let (primary, replica) = tenant.pair(0);
+    tenant.members[primary].kill();
+    tenant.wait_for("the other is the primary", |it| it.primaries().contains(&replica));
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub(crate) struct Line {
     pub(crate) id: String,
     pub(crate) flags: String,
     pub(crate) primary: String,
+    pub(crate) epoch: u64,
     pub(crate) slots: Vec<String>,
 }
 
@@ -382,8 +383,9 @@ impl Member {
         let line = |line: &str| {
             let mut words = line.split(' ').map(str::to_owned);
             let mut next = || words.next().unwrap_or_default();
-            let (id, _, flags, primary) = (next(), next(), next(), next());
-            Line { id, flags, primary, slots: words.skip(4).collect() }
+            let (id, _, flags, primary, _, _, epoch, _) =
+                (next(), next(), next(), next(), next(), next(), next(), next());
+            Line { id, flags, primary, epoch: epoch.parse().unwrap(), slots: words.collect() }
         };
         if matches!(reply, Reply::Text(_)) { reply.text().lines().map(line).collect() } else { Vec::new() }
     }

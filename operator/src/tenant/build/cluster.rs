@@ -27,8 +27,8 @@ pub const REDIS_USERS: [(&str, &str); 2] = [
     (
         "cluster",
         "~* resetchannels -@all +ping +info +command +cluster|nodes +cluster|meet +cluster|forget +cluster|replicate \
-         +cluster|failover +cluster|reset +cluster|addslotsrange +cluster|setslot +cluster|countkeysinslot \
-         +cluster|getkeysinslot +migrate +select +restore-asking +config|set +acl|setuser",
+         +cluster|failover +cluster|reset +cluster|set-config-epoch +cluster|addslotsrange +cluster|setslot \
+         +cluster|countkeysinslot +cluster|getkeysinslot +migrate +select +restore-asking +config|set +acl|setuser",
     ),
 ];
 

@@ -115,6 +115,17 @@ no_stray_data() {
 	EOF
 }
 
+# Gives strangers, before they meet, each an epoch of its own for what it will own. With the same one for all, Redis has them
+# settle it afterwards: a primary that dies before its replica has heard of its new epoch is never replaced, as the others vote
+# for nobody who names an older one. One that knows others refuses, and has one already.
+give_epochs() {
+	turn=0
+	for member in $parts; do
+		turn=$((turn + 1))
+		at "$member" CLUSTER SET-CONFIG-EPOCH "$turn" || true
+	done
+}
+
 # Whether all parts know each other. Who is missing is met by the hub: one with slots, or else the first.
 all_joined() {
 	"$heard" || return 1
@@ -123,7 +134,10 @@ all_joined() {
 		own_of "$member"
 		if [ -z "$hub" ] && [ "$slots" != - ]; then hub=$member; fi
 	done
-	[ -n "$hub" ] || hub=$first
+	if [ -z "$hub" ]; then
+		hub=$first
+		give_epochs
+	fi
 	joined=yes
 	for witness in $parts; do
 		known=" $(echo "$views" | sed -n "s/^$witness [a-z]* \([^ ]*\) [^ ]* [a-z]* up .*/\1/p" | tr '\n' ' ')"
@@ -182,12 +196,12 @@ all_follow() {
 	[ "$following" = yes ]
 }
 
-# Whether all parts name the same owners of all slots.
+# Whether all parts name the same owners of all slots, with the same epochs: see give_epochs.
 all_agree() {
 	all_joined || return 1
 	agreed=''
 	for member in $parts; do
-		owners=$(echo "$views" | sed -n "/ -\$/d;s/^$member [^ ]* \([^ ]*\) [^ ]* primary [^ ]* [^ ]* [^ ]* [^ ]* /\1 /p" | sort)
+		owners=$(echo "$views" | sed -n "/ -\$/d;s/^$member [^ ]* \([^ ]*\) [^ ]* primary [^ ]* [^ ]* [^ ]* /\1 /p" | sort)
 		[ -n "$agreed" ] || agreed=$owners
 		why="$member names other owners of slots than the others."
 		[ "$owners" = "$agreed" ] || return 1
