@@ -36,8 +36,10 @@ fn woken(gateway: &Gateway, ada: &User) {
     within(Duration::from_mins(1), "a GET wakes it and is answered", || {
         let answer = gateway.call("GET", "/api/v1/kv/k", Some(&ada.access_token), None);
         let answer = answer.map_err(|error| error.to_string())?;
-        if answer.status == 503 {
-            assert_eq!(answer.body["code"], "tenant_waking", "{answer:?}");
+        if matches!(answer.status, 503 | 504) {
+            // The latter two of a Redis that is there, and slow with its first answers.
+            let said = ["tenant_waking", "redis_unavailable", "deadline_exceeded"];
+            assert!(said.iter().any(|code| answer.body["code"] == *code), "{answer:?}");
             return Err(format!("{answer:?}"));
         }
         assert_eq!((answer.status, &answer.body["value"]), (200, &json!("kept")), "{answer:?}");
