@@ -108,7 +108,7 @@ impl Tally {
 
     fn count(&mut self, what: &str, again: &str, outcome: Result<Outcome>) -> bool {
         match outcome {
-            Ok(Outcome { summary, success, .. }) => {
+            Ok(Outcome { summary, success, why, .. }) => {
                 self.passed += summary.passed;
                 self.failed += summary.failed;
                 if !success && summary.failed == 0 {
@@ -116,7 +116,8 @@ impl Tally {
                     self.failed += 1;
                 }
                 if !success {
-                    self.failures.push(format!("{what}: run again with `{again}`"));
+                    let lines = [vec![format!("{what}: run again with `{again}`")], why].concat();
+                    self.failures.push(lines.join("\n    "));
                 }
                 success
             }
@@ -158,6 +159,8 @@ struct Outcome {
     success: bool,
     /// The names of the tests that failed.
     failed: Vec<String>,
+    /// How their panics begin, for the end of all, where it is found at once.
+    why: Vec<String>,
 }
 
 impl Outcome {
@@ -182,6 +185,7 @@ impl Outcome {
             },
             success: second.success && missing == 0,
             failed: second.failed,
+            why: second.why,
         }
     }
 }
@@ -205,6 +209,10 @@ fn attempt(what: &str, command: &mut Command, print: &mut dyn FnMut(&str)) -> Re
     }
 }
 
+/// Of a panic's words: where, and what was wrong.
+const LINES_OF_PANIC: u8 = 3;
+const CHARACTERS_OF_PANIC: usize = 400;
+
 fn run(command: &mut Command, print: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let mut child = command
         .stdin(Stdio::null())
@@ -213,7 +221,7 @@ fn run(command: &mut Command, print: &mut dyn FnMut(&str)) -> Result<Outcome> {
         .with_context(|| format!("starting {command:?}"))?;
     let output = child.stdout.take().context("stdout is piped")?;
     let mut outcome = Outcome::default();
-    let mut in_list = false;
+    let (mut in_list, mut of_panic) = (false, 0);
     for line in BufReader::new(output).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
@@ -221,6 +229,13 @@ fn run(command: &mut Command, print: &mut dyn FnMut(&str)) -> Result<Outcome> {
         if let Some(more) = parse(&line) {
             outcome.summary.passed += more.passed;
             outcome.summary.failed += more.failed;
+        }
+        if line.starts_with("thread '") && line.contains(" panicked at ") {
+            of_panic = LINES_OF_PANIC;
+        }
+        if of_panic > 0 {
+            of_panic -= 1;
+            outcome.why.push(line.chars().take(CHARACTERS_OF_PANIC).collect());
         }
         // Behind `failures:` there are first their outputs, then a list of their names.
         match line.strip_prefix("    ") {
@@ -311,11 +326,12 @@ mod tests {
     fn what_failed_is_known_by_name_and_run_again_alone() {
         let mut first = Command::new("printf");
         first.arg(
-            "test a::x ... FAILED\\n\\nfailures:\\n\\n---- a::x stdout ----\\n    left: 1\\n\\n\\nfailures:\\n    a::x\\n    y\\n\\n\
+            "test a::x ... FAILED\\n\\nfailures:\\n\\n---- a::x stdout ----\\n\\nthread 'a::x' (7) panicked at a.rs:1:2:\\nnot equal\\n    left: 1\\n\\n\\nfailures:\\n    a::x\\n    y\\n\\n\
              test result: FAILED. 5 passed; 2 failed; 0\\n",
         );
         let mut outcome = run(&mut first, &mut |_| ()).unwrap();
         assert_eq!((outcome.failed.join(" "), outcome.success), ("a::x y".into(), true));
+        assert_eq!(outcome.why, ["thread 'a::x' (7) panicked at a.rs:1:2:", "not equal", "    left: 1"]);
         outcome.success = false;
         assert!(outcome.can_be_repeated());
         let mut command = Command::new("tests");
@@ -331,6 +347,7 @@ mod tests {
             summary: Summary { passed, failed },
             success: failed == 0,
             failed: Vec::new(),
+            why: Vec::new(),
         };
         let whole = failed(5, 2).with(failed(2, 0));
         assert_eq!((whole.summary, whole.success), (Summary { passed: 7, failed: 0 }, true));
