@@ -87,7 +87,7 @@ fn a_hot_read_asks_no_redis_and_a_write_is_seen() {
         eventually(|| (value(&other, path) == expected).then_some(()));
         assert_eq!((value(&one, path), value(&other, path)), (expected.clone(), expected));
     }
-    one.put(path, &json!({"value": 1, "ttl": 1}));
+    one.put(path, &json!({"value": 1, "ttl": 5}));
     assert_eq!(value(&other, path), json!(1));
     eventually(|| (other.get(path).status == 404 && one.get(path).status == 404).then_some(()));
 }

@@ -252,7 +252,7 @@ fn a_tenant_has_no_more_keys_than_it_may() {
     route.limits.max_keys = Some(3);
     let gateway = start_with(&[route]);
     let client = Client::registered(&gateway, "acme");
-    client.put("/api/v1/kv/brief", &json!({"value": 1, "ttl": 1}));
+    client.put("/api/v1/kv/brief", &json!({"value": 1, "ttl": 10}));
     client.post("/api/v1/kv", &json!({"key": "a", "value": 1}));
     client.post("/api/v1/kv/n/incr", &json!({}));
     let too_many = (507, "too_many_keys".to_owned());

@@ -128,7 +128,7 @@ fn no_token_but_the_tenants_own_is_taken() {
         let answer = client.get(&format!("/t/other/api/v1/{path}"));
         expect(&answer, 403, "wrong_tenant", "the path names another tenant than the credential");
     }
-    let expiring = sign(Algorithm::EdDSA, "acme.k1", &claims("acme", 2), &acme_key);
+    let expiring = sign(Algorithm::EdDSA, "acme.k1", &claims("acme", 8), &acme_key);
     let expiring = Client::with_token(&gateway, &expiring);
     assert_eq!(expiring.get("/api/v1/kv/secret").status, 200);
     // Also once it is cached.

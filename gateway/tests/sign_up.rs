@@ -146,7 +146,7 @@ fn log_in(gateway: &Gateway, tenant: &str, username: &str) -> Answer {
 fn who_names_no_tenant_gets_one_and_owns_it_while_others_are_served() {
     let kubernetes = Kubernetes::start();
     let template = "deletionPolicy: Delete\nlimits:\n  maxKeys: 100\n";
-    let gateway = kubernetes.gateway(template, &["--sign-up-wait", "19"]);
+    let gateway = kubernetes.gateway(template, &["--sign-up-wait", "90"]);
     let other = kubernetes.gateway(template, &[]);
     let _acme = kubernetes.provision("acme");
 
@@ -191,7 +191,7 @@ fn who_names_no_tenant_gets_one_and_owns_it_while_others_are_served() {
 #[test]
 fn who_did_not_wait_or_was_left_by_the_gateway_finds_the_account() {
     let kubernetes = Kubernetes::start();
-    let patient = kubernetes.gateway("{}", &["--sign-up-wait", "19"]);
+    let patient = kubernetes.gateway("{}", &["--sign-up-wait", "90"]);
     let hasty = kubernetes.gateway("{}", &["--sign-up-wait", "0"]);
 
     let answer = Client::anonymous(&hasty).post(REGISTER, &account("grace"));
@@ -216,7 +216,7 @@ fn who_did_not_wait_or_was_left_by_the_gateway_finds_the_account() {
     let _redis = kubernetes.provision(&second);
     eventually(|| (log_in(&hasty, &second, "linus").status == 200).then_some(()));
 
-    let gateway = kubernetes.gateway("{}", &["--sign-up-wait", "19"]);
+    let gateway = kubernetes.gateway("{}", &["--sign-up-wait", "90"]);
     let mut connection = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
     let body = account("ken").to_string();
     write!(
@@ -277,9 +277,15 @@ fn nothing_is_made_for_a_wrong_request_and_no_more_than_is_allowed() {
 #[test]
 fn no_more_than_so_many_wait_and_a_gateway_that_ends_keeps_none_of_them() {
     let kubernetes = Kubernetes::start();
-    let mut gateway = kubernetes.gateway("{}", &["--sign-up-wait", "19"]);
-    let waiting: Vec<_> = (0..64).map(|number| signing_up(&gateway, &format!("user-{number}"))).collect();
-    eventually(|| (kubernetes.tenants().len() == 64).then_some(()));
+    let mut gateway = kubernetes.gateway("{}", &["--sign-up-wait", "90"]);
+    let mut waiting = Vec::new();
+    // One Tenant is made after the other, each within 15 s from its request.
+    while waiting.len() < 64 {
+        let next = (0..8).map(|at| signing_up(&gateway, &format!("user-{}", waiting.len() + at)));
+        let next: Vec<_> = next.collect();
+        waiting.extend(next);
+        eventually(|| (kubernetes.tenants().len() == waiting.len()).then_some(()));
+    }
     let refused = Client::anonymous(&gateway).post(REGISTER, &account("one-more"));
     assert_eq!(code(&refused), (503, "too_busy".into()));
     gateway.terminate();

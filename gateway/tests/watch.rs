@@ -121,7 +121,8 @@ fn a_client_goes_on_where_it_was_also_through_another_gateway() {
     let items: Vec<Value> =
         (0..1000).map(|number| json!({"key": format!("x{number}"), "value": 1})).collect();
     for _ in 0..12 {
-        assert_eq!(one.post("/api/v1/kv/batch", &json!({"items": items})).status, 200);
+        // A busy machine's Redis may be too slow for so many: then they are sent again.
+        eventually(|| (one.post("/api/v1/kv/batch", &json!({"items": items})).status == 200).then_some(()));
     }
     let length: u64 = redis.cli(&["XLEN", "kv:{0}:f"]).trim().parse().unwrap();
     assert!((10_000..11_000).contains(&length), "{length} events are kept");

@@ -13,7 +13,7 @@ use std::{
 
 use common::{
     put,
-    replicated::{Writers, connect, group, options},
+    replicated::{Writers, connect, group, options, patient},
     until, write,
 };
 use keystead_kv::{Condition, Connection, Error, Filter, Observer, Operation, Replication, Select, Store};
@@ -27,7 +27,7 @@ use tokio::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_primary_loses_nothing_that_was_acknowledged() {
     let mut group = group();
-    let store = Store::new(connect(&group, Durability::Replicated));
+    let store = Store::new(patient(options(group.endpoint(), Durability::Replicated)));
     let writers = Writers::start(&store, 8).await;
     let old = group.until_settled();
     group.kill(old);
@@ -56,7 +56,7 @@ async fn a_killed_primary_loses_nothing_that_was_acknowledged() {
 async fn a_planned_hand_over_fails_no_request() {
     let group = group();
     for durability in [Durability::Async, Durability::Replicated] {
-        let store = Store::new(connect(&group, durability));
+        let store = Store::new(patient(options(group.endpoint(), durability)));
         let writers = Writers::start(&store, 8).await;
         for _ in 0..3 {
             group.hand_over();

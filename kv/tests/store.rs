@@ -142,7 +142,7 @@ async fn a_time_to_live_is_changed_without_a_new_version() {
     let server = server();
     let store = store(&server);
     let written = write(&store, "k", "1").await;
-    assert!(store.set_ttl("k", Ttl::Seconds(1)).await.unwrap());
+    assert!(store.set_ttl("k", Ttl::Seconds(60)).await.unwrap());
     let entry = store.get("k").await.unwrap().unwrap();
     assert_eq!((entry.metadata.version, entry.metadata.updated), (written.version, written.updated));
     assert!(entry.metadata.expires.is_some());

@@ -119,9 +119,9 @@ impl Gateway {
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--metrics-listen", &format!("127.0.0.1:{metrics_port}")])
             .args(["--admin-listen", &format!("127.0.0.1:{admin_port}")])
-            .args(["--drain-delay", "1", "--shutdown-grace", "5"])
             // From the environment, so that a test's own arguments go before them.
             .envs([("KEYSTEAD_LOG_FORMAT", "text"), ("KEYSTEAD_LOG", "warn")])
+            .envs([("KEYSTEAD_DRAIN_DELAY", "1"), ("KEYSTEAD_SHUTDOWN_GRACE", "5")])
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()

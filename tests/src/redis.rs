@@ -186,7 +186,7 @@ impl Server {
         self.child = Some(child);
         let started = Instant::now();
         loop {
-            if self.answers() {
+            if self.answers() && self.is_our_own() {
                 return true;
             }
             let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
@@ -197,6 +197,13 @@ impl Server {
             assert!(started.elapsed() < Duration::from_secs(90), "redis-server hangs:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Another process may have taken the port, and answer.
+    fn is_our_own(&self) -> bool {
+        let own = format!("{}:", self.pid());
+        let is_ready = |line: &str| line.starts_with(&own) && line.contains("eady to accept connections");
+        self.log().lines().any(is_ready)
     }
 
     /// Whether it has loaded its data; without a user it may answer only that one must log in.

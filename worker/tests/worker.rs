@@ -107,8 +107,8 @@ async fn failures_are_retried_later_and_then_dead_and_can_be_run_again() {
     let failing =
         |after| Ending::Failed { error: "no luck".into(), retry_after: Duration::from_millis(after) };
     let (first, _) = claims.fetch(1).await.unwrap();
-    assert!(claims.end(&first[0], &failing(300)).await.unwrap());
-    assert!(!claims.end(&first[0], &failing(300)).await.unwrap(), "an attempt ends once");
+    assert!(claims.end(&first[0], &failing(4000)).await.unwrap());
+    assert!(!claims.end(&first[0], &failing(4000)).await.unwrap(), "an attempt ends once");
     let job = queue.get(&id).await.unwrap().unwrap();
     assert_eq!((job.status.as_str(), job.attempts, job.error.as_deref()), ("scheduled", 1, Some("no luck")));
     assert!(claims.fetch(1).await.unwrap().0.is_empty(), "not before its time");

@@ -134,7 +134,7 @@ impl Client {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
-            .timeout_global(Some(Duration::from_secs(20)))
+            .timeout_global(Some(Duration::from_secs(100)))
             // A server may close a connection after an answer that needed no body: a reused one could be just that.
             .max_idle_connections(0)
             .build()

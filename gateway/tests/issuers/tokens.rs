@@ -191,7 +191,7 @@ fn a_watch_ends_with_its_token_and_with_the_tenants_trust() {
     let trusted = trusting("acme", &redis, &[(&issuer.url, "keystead")]);
     let gateway = start(std::slice::from_ref(&trusted), &authority, &[]);
     // Taken for a moment still, as far as clocks may differ. The answer is whole only when the stream has ended.
-    let short = with(issuer.claims(), "exp", json!(now() - 26));
+    let short = with(issuer.claims(), "exp", json!(now() - 20));
     let stream = Client::with_token(&gateway, &key.sign(&short)).get("/t/acme/api/v1/watch");
     assert_eq!(stream.status, 200, "{}", stream.text());
 

@@ -33,7 +33,10 @@ pub fn connect(server: &Server, user: Option<&str>) -> Connection {
 pub fn connect_to(address: String, user: Option<&str>) -> Connection {
     let password = user.map(|_| PASSWORD.into());
     let endpoint = Endpoint::Standalone { address };
-    Connection::open(ConnectOptions::new(endpoint, user.map(str::to_owned), password)).unwrap()
+    let mut options = ConnectOptions::new(endpoint, user.map(str::to_owned), password);
+    // The machine may be busy with other tests.
+    options.response_timeout = Duration::from_secs(5);
+    Connection::open(options).unwrap()
 }
 
 pub fn store(server: &Server) -> Store {

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::{PASSWORD, put};
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub fn group() -> Replicated {
     Replicated::start(
         3,
@@ -34,6 +36,12 @@ pub fn options(endpoint: Endpoint, durability: Durability) -> ConnectOptions {
     let mut options = ConnectOptions::new(endpoint, Some("gateway".into()), Some(PASSWORD.into()));
     options.durability = durability;
     options
+}
+
+/// What is not executed is tried again for as long as a failover may take on a machine that is busy with other tests.
+pub fn patient(mut options: ConnectOptions) -> Connection {
+    (options.hold, options.write_timeout) = (PATIENCE, PATIENCE);
+    Connection::open(options).unwrap()
 }
 
 pub fn connect(group: &Replicated, durability: Durability) -> Connection {

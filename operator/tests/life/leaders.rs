@@ -82,7 +82,8 @@ async fn a_standby_does_nothing_until_the_leader_ends_and_then_takes_over_at_onc
     let ended = std::time::Instant::now();
     leader.terminate().await;
     standby.wait_for("leading").await;
-    assert!(ended.elapsed().as_secs() < 5, "it took {:?}: the lease was not given back", ended.elapsed());
+    // One that is not given back is taken 10 s after the end at the earliest.
+    assert!(ended.elapsed().as_secs() < 10, "it took {:?}: the lease was not given back", ended.elapsed());
     assert!(standby.figure("keystead_operator_leader").await > 0.5);
     cluster.clean_up().await;
 }

@@ -10,6 +10,16 @@ use crate::{
     operator::Operator,
 };
 
+async fn comes_to_rest(operator: &Operator) {
+    eventually("the operator asks for nothing more", async || {
+        operator.proxy.take();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let asked = operator.proxy.take();
+        if asked.is_empty() { Ok(()) } else { Err(format!("{asked:?}")) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_tenant_becomes_all_that_it_is_made_of_and_a_second_apply_changes_nothing() {
     let Some(cluster) = Cluster::connect().await else { return };
@@ -69,14 +79,7 @@ async fn a_pass_that_changes_nothing_asks_for_nothing() {
         })
         .await;
     }
-    // Until it has come to rest.
-    eventually("the operator asks for nothing more", async || {
-        operator.proxy.take();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let asked = operator.proxy.take();
-        if asked.is_empty() { Ok(()) } else { Err(format!("{asked:?}")) }
-    })
-    .await;
+    comes_to_rest(&operator).await;
 
     // Something of the tenant changes that is none of the operator's business: there is a pass, and nothing to do in it.
     let before = operator.figure("keystead_operator_reconciles_total").await;
@@ -165,10 +168,7 @@ async fn a_spec_that_cannot_be_carried_out_is_stalled_with_what_to_do() {
     assert!(cluster.get("", "v1", "Namespace", "", "tenant-kst-wrong").await.is_none());
 
     // It waits for a change, and asks for nothing meanwhile.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    operator.proxy.take();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(operator.proxy.take(), []);
+    comes_to_rest(&operator).await;
 
     let (_, events) = cluster.kubectl(&["get", "events", "-n", "default", "-o", "json"], "");
     let events: Value = serde_json::from_str(&events).unwrap();

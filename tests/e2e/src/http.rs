@@ -5,13 +5,16 @@ use std::{sync::LazyLock, time::Duration};
 use serde_json::{Value, json};
 use ureq::{Agent, http};
 
-use crate::{kubectl::get_json, wait::eventually};
+use crate::{
+    kubectl::get_json,
+    wait::{eventually, within},
+};
 
 /// Longer than a gateway waits for a tenant that wakes before it says so (`gateway.wakeWait`, 10 s).
 static AGENT: LazyLock<Agent> = LazyLock::new(|| agent(Duration::from_secs(30)));
 
 /// Longer than a gateway waits for a new tenant.
-const FOR_A_TENANT: Duration = Duration::from_mins(1);
+const FOR_A_TENANT: Duration = Duration::from_mins(2);
 
 fn agent(limit: Duration) -> Agent {
     Agent::config_builder().http_status_as_error(false).timeout_global(Some(limit)).build().new_agent()
@@ -101,9 +104,18 @@ impl Gateway {
             .expect("the gateway answers")
     }
 
+    /// Asks again, as any client does, where a busy machine's Redis did not answer in time. What is asked may be done twice.
+    pub fn patiently(ask: impl Fn() -> Answer) -> Answer {
+        within(Duration::from_mins(1), "Redis answers in time", || {
+            let answer = ask();
+            if matches!(answer.status, 503 | 504) { Err(answer) } else { Ok(answer) }
+        })
+    }
+
     /// Queues a job of this kind and waits until the tenant's worker has done it.
     pub fn job_done(&self, token: &str, kind: &str) -> Answer {
-        let queued = self.post("/api/v1/jobs", Some(token), &json!({ "kind": kind }));
+        let job = json!({ "kind": kind });
+        let queued = Self::patiently(|| self.post("/api/v1/jobs", Some(token), &job));
         assert_eq!(queued.status, 202, "{queued:?}");
         let path = format!("/api/v1/jobs/{}", queued.body["id"].as_str().expect("an id"));
         eventually("the job is finished by the tenant's worker", || {

@@ -50,7 +50,7 @@ fn a_worker_in_python_takes_the_jobs() {
     assert_eq!(done["result"], json!({"greeting": "Hello, Grace!"}), "{done}");
 
     // One that ends without notice in the middle of a job: another finishes it.
-    let path = queue(json!({"name": "Alan", "seconds": 4}));
+    let path = queue(json!({"name": "Alan", "seconds": 20}));
     ended(&path, "running");
     let (worker, _) = tenant.pod("worker");
     kubectl_ok(&["delete", "pod", &worker, "-n", &tenant.namespace(), "--grace-period=0", "--force"]);

@@ -6,7 +6,6 @@ pub mod counted;
 
 use std::{
     collections::BTreeMap,
-    net::TcpListener,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -34,7 +33,7 @@ impl Worker {
 
     /// Starts it on whatever these arguments name.
     pub fn start_at(redis: &[&str], user: Option<&str>, extra: &[&str]) -> Self {
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = keystead_tests::free_port();
         let folder = tempfile::tempdir().unwrap();
         let password = folder.path().join("password");
         std::fs::write(&password, PASSWORD).unwrap();
@@ -72,7 +71,10 @@ impl Drop for Worker {
 pub fn connect(server: &Server, user: Option<&str>) -> Connection {
     let endpoint = Endpoint::Standalone { address: server.address() };
     let password = user.map(|_| PASSWORD.into());
-    Connection::open(ConnectOptions::new(endpoint, user.map(str::to_owned), password)).unwrap()
+    let mut options = ConnectOptions::new(endpoint, user.map(str::to_owned), password);
+    // The machine may be busy with other tests.
+    options.response_timeout = Duration::from_secs(5);
+    Connection::open(options).unwrap()
 }
 
 pub fn queue(server: &Server) -> Queue {

@@ -64,7 +64,8 @@ fn another_member_takes_over_and_the_status_tells_of_it() {
     for entry in std::fs::read_dir(&path).expect("the volume's folder").flatten() {
         let path = entry.path();
         let gone = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-        gone.expect("emptying the volume");
+        // Redis and Sentinel, which still end, remove temporary files of their own.
+        assert!(gone.is_ok() || !path.exists(), "{}: {gone:?}", path.display());
     }
     within(Duration::from_mins(2), "another member is the primary", || {
         let redis = status(&tenant)["redis"].clone();
