@@ -363,6 +363,24 @@ fn is_there_after_the_end(spec: &Value) {
     }
 }
 
+/// Redis alone would begin empty: it loads only the form that it writes.
+#[test]
+fn what_was_written_in_another_form_is_there_as_well() {
+    let spec = |form: &str| json!({ "redis": { "persistence": { "appendOnly": form } } });
+    let mut pod = Pod::start(&spec("EverySecond"));
+    let forms = ["Never", "EverySecond", "Never", "Never", "Always", "EverySecond"];
+    for (number, form) in forms.into_iter().enumerate() {
+        pod.wait_ready();
+        assert_eq!(pod.cli("gateway", &["SET", &format!("kv:{{0}}:e:{number}"), form]), "OK");
+        pod = Pod::start_in(pod.into_folder(), &spec(form), "shop");
+        pod.wait_ready();
+        for (number, form) in forms.into_iter().take(number + 1).enumerate() {
+            let kept = pod.cli("gateway", &["GET", &format!("kv:{{0}}:e:{number}")]);
+            assert_eq!(kept, form, "{number}: {}", pod.log());
+        }
+    }
+}
+
 #[test]
 fn the_volume_of_another_tenant_is_refused() {
     let pod = Pod::start(&json!({}));

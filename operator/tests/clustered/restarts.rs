@@ -3,6 +3,7 @@
 use std::thread;
 
 use crate::{
+    pod::append_only,
     tenant::{Member, Tenant},
     writer::Account,
 };
@@ -127,4 +128,23 @@ fn the_volume_of_another_tenant_is_refused() {
     });
     let log = tenant.members[1].log();
     assert!(log.contains("The volume belongs to tenant shop, not to bank: nothing is started."), "{log}");
+}
+
+/// As a tenant that slept, whose `persistence` was changed meanwhile.
+#[test]
+fn all_that_start_anew_and_are_to_write_another_form_have_everything() {
+    let mut tenant = Tenant::formed(3, 0);
+    let mut accounts = Vec::new();
+    for wished in ["no", "yes", "no"] {
+        accounts.push(written(&tenant));
+        for member in &tenant.members {
+            assert_eq!(member.redis(&["SAVE"]).text(), "OK");
+        }
+        tenant.members.iter_mut().for_each(Member::kill);
+        append_only(tenant.folder.path(), wished);
+        tenant.members.iter_mut().for_each(Member::start);
+        for account in &accounts {
+            tenant.check("another form", account);
+        }
+    }
 }

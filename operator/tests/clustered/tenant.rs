@@ -39,7 +39,7 @@ pub(crate) struct Tenant {
     replicas: usize,
     net: String,
     // Removed last.
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 pub(crate) struct Member {

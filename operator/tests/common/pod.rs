@@ -62,6 +62,14 @@ pub(crate) fn mounted(scripts: &[(&str, &str)], port: &str, lines: &str) -> Temp
     folder
 }
 
+/// Has Redis, when it starts next, write an append-only file (`yes`) or dumps (`no`).
+pub(crate) fn append_only(folder: &Path, wished: &str) {
+    let path = folder.join("config/redis.conf");
+    let conf = fs::read_to_string(&path).unwrap();
+    let now = if conf.contains("appendonly yes") { "appendonly yes" } else { "appendonly no" };
+    fs::write(path, conf.replace(now, &format!("appendonly {wished}"))).unwrap();
+}
+
 /// A user for whom the passwords of these generations are valid.
 pub(crate) fn user(name: &str, rules: &str, valid: &[&str]) -> String {
     let hashes: Vec<String> = valid

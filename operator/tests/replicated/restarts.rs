@@ -3,6 +3,7 @@
 use std::thread;
 
 use crate::{
+    pod::append_only,
     tenant::{Member, Tenant},
     writer::Account,
 };
@@ -143,5 +144,24 @@ fn the_volume_of_another_tenant_is_refused() {
     for log in ["redis.log", "sentinel.log"] {
         let log = tenant.members[2].log(log);
         assert!(log.contains("The volume belongs to tenant shop, not to bank: nothing is started."), "{log}");
+    }
+}
+
+/// As a tenant that slept, whose `persistence` was changed meanwhile.
+#[test]
+fn all_that_start_anew_and_are_to_write_another_form_have_everything() {
+    let mut tenant = Tenant::settled(3);
+    let mut accounts = Vec::new();
+    for wished in ["no", "yes", "no"] {
+        accounts.push(written(&tenant));
+        for member in &tenant.members {
+            assert_eq!(member.redis(&["SAVE"]).text(), "OK");
+        }
+        tenant.members.iter_mut().for_each(Member::kill);
+        append_only(tenant.folder.path(), wished);
+        tenant.members.iter_mut().for_each(Member::start);
+        for account in &accounts {
+            assert_eq!(tenant.check("another form", account), 0);
+        }
     }
 }

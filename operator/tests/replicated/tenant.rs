@@ -32,7 +32,7 @@ const READER: &str = "192.0.2.1";
 pub(crate) struct Tenant {
     pub(crate) members: Vec<Member>,
     // Removed last.
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 pub(crate) struct Member {

@@ -4,7 +4,8 @@
 use super::replicated::{lines, replication};
 
 /// The scripts of a member by name, beside `members` and `redis.conf` in one folder of the pod.
-pub const SCRIPTS: [(&str, &str); 11] = [
+pub const SCRIPTS: [(&str, &str); 12] = [
+    ("volume.sh", include_str!("scripts/volume.sh")),
     ("lib.sh", include_str!("scripts/replicated/lib.sh")),
     ("reload.sh", include_str!("scripts/replicated/reload.sh")),
     ("serve.sh", include_str!("scripts/replicated/serve.sh")),

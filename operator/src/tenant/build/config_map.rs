@@ -20,6 +20,7 @@ pub(super) const LIVE: &str = "live.conf";
 /// The file of all members with their addresses, in Cluster also their shards.
 pub(super) const MEMBERS: &str = "members";
 const START: &str = include_str!("scripts/start.sh");
+const VOLUME: &str = include_str!("scripts/volume.sh");
 const READY: &str = include_str!("scripts/ready.sh");
 const ALIVE: &str = include_str!("scripts/alive.sh");
 
@@ -52,6 +53,7 @@ pub(super) fn files(redis: &ValidRedis, addresses: &[(String, String)]) -> Vec<(
             ("redis.conf", redis_conf(redis)),
             (LIVE, live_conf(redis)),
             ("start.sh", START.to_owned()),
+            ("volume.sh", VOLUME.to_owned()),
             ("ready.sh", READY.to_owned()),
             ("alive.sh", ALIVE.to_owned()),
             (tls::SCRIPT.0, tls::SCRIPT.1.to_owned()),

@@ -3,6 +3,8 @@
 set -eu
 # shellcheck source-path=SCRIPTDIR source=tls.sh
 . "${KEYSTEAD_CONFIG:-/etc/keystead/redis}/tls.sh"
+# shellcheck source-path=SCRIPTDIR source=volume.sh
+. "${KEYSTEAD_CONFIG:-/etc/keystead/redis}/volume.sh"
 
 owner=/data/.keystead-tenant
 if [ -s "$owner" ] && [ "$(cat "$owner")" != "$KEYSTEAD_TENANT" ]; then
@@ -15,6 +17,8 @@ if [ -e /data/sentinel ]; then
 	echo "The volume is that of one of several members: set redis.topology to Replicated. Redis is not started." >&2
 	exit 1
 fi
+
+bring_into_form /data /etc/keystead/redis/redis.conf
 
 users=/etc/keystead/users/users.acl
 live=/etc/keystead/redis/live.conf

@@ -109,6 +109,8 @@ decide() {
 
 guard_volume
 guard_member
+: >"$run/waiting"
+bring_into_form "$data" "$config/redis.conf"
 read_shards
 if has_data; then
 	if [ ! -s "$nodes" ]; then

@@ -17,6 +17,8 @@ nl='
 umask 077
 # shellcheck source-path=SCRIPTDIR source=../tls.sh
 . "$config/tls.sh"
+# shellcheck source-path=SCRIPTDIR source=../volume.sh
+. "$config/volume.sh"
 
 cli=$(command -v redis-cli || command -v valkey-cli)
 
@@ -99,17 +101,9 @@ remember_members() {
 	mv -f "$1.new" "$1"
 }
 
-# Whether there is data that Redis would load: with an append-only file wished, it does not read a dump.
+# Whether there is data that Redis would load, see volume.sh.
 has_data() {
-	case $(grep '^appendonly ' "$config/redis.conf" | tail -n 1) in
-	*yes)
-		for manifest in "$data"/appendonlydir/*.manifest; do
-			[ ! -s "$manifest" ] || return 0
-		done
-		return 1
-		;;
-	*) [ -s "$data/dump.rdb" ] ;;
-	esac
+	if wishes_log "$config/redis.conf"; then has_log "$data"; else [ -s "$data/dump.rdb" ]; fi
 }
 
 doubt=

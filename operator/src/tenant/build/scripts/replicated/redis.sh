@@ -74,6 +74,8 @@ decide() {
 guard_volume
 guard_member
 rm -f "$run/handed-over"
+: >"$run/waiting"
+bring_into_form "$data" "$config/redis.conf"
 until_decided 10 300
 
 conf=$run/redis.conf
