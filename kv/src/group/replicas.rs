@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -25,6 +26,9 @@ use crate::{
 const WITHIN: Duration = Duration::from_millis(100);
 /// How long one is left alone that did not answer in time, or must not answer.
 const REST: Duration = Duration::from_secs(1);
+/// How long connections to readers are used, and up to as long again: behind their one address a connection stays with the
+/// reader that it began with, also when the autoscaler has brought more of them.
+const LIFE: Duration = Duration::from_secs(15);
 
 pub(super) struct Replicas {
     options: Arc<ConnectOptions>,
@@ -41,6 +45,8 @@ pub(super) struct Replicas {
 #[derive(Clone)]
 struct Replica {
     lines: Arc<Lines>,
+    /// None: as long as they last.
+    ends: Option<Instant>,
     rests_until: Option<Instant>,
 }
 
@@ -70,8 +76,11 @@ impl Replicas {
             // It follows, and says no.
             Ok(Err(Failed::Redis(error))) if error.code().is_some() => None,
             _ => {
+                let now = Instant::now();
                 if let Some(replica) = self.known().get_mut(&address) {
-                    replica.rests_until = Some(Instant::now() + REST);
+                    replica.rests_until = Some(now + REST);
+                    // Another reader may answer then.
+                    replica.ends = replica.ends.map(|_| now + REST);
                 }
                 None
             }
@@ -126,12 +135,15 @@ impl Replicas {
         let count = self.addresses.len();
         let others = (0..count).filter_map(|step| self.addresses.get(turn.wrapping_add(step) % count));
         for address in others.filter(|address| *address != primary) {
-            if !known.contains_key(address) {
+            let now = Instant::now();
+            let is_over = |replica: &Replica| replica.ends.is_some_and(|ends| ends <= now);
+            if known.get(address).is_none_or(is_over) {
                 let lines = Lines::to(&self.options, address, WITHIN).ok()?;
-                known.insert(address.clone(), Replica { lines: Arc::new(lines), rests_until: None });
+                let ends = (!self.members.is_empty()).then(|| now + life());
+                known.insert(address.clone(), Replica { lines: Arc::new(lines), ends, rests_until: None });
             }
             let replica = known.get(address)?;
-            if replica.rests_until.is_none_or(|until| until <= Instant::now()) {
+            if replica.rests_until.is_none_or(|until| until <= now) {
                 return Some((address.clone(), replica.lines.clone()));
             }
         }
@@ -141,4 +153,9 @@ impl Replicas {
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Replica>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Not the same everywhere, so that not all gateways change at once.
+fn life() -> Duration {
+    LIFE + Duration::from_millis(RandomState::new().build_hasher().finish() % 15_000)
 }

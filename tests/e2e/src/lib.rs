@@ -11,4 +11,4 @@ mod wait;
 pub use http::{Answer, Gateway};
 pub use kubectl::{Output, apply, delete, get_json, kubectl, kubectl_ok};
 pub use tenant::{Tenant, User};
-pub use wait::{eventually, within};
+pub use wait::{EndsWhenDropped, eventually, within};

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Debug,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -47,5 +48,15 @@ impl Stopwatch {
         let (Some(before), Some(now)) = (self.times, Times::now()) else { return elapsed };
         let kept = u32::try_from(now.stolen_since(before)).unwrap_or(0).min(100);
         elapsed * (100 - kept) / 100
+    }
+}
+
+/// Tells the threads of a scenario that they are done; also where a check has failed, for which they would wait.
+#[derive(Debug)]
+pub struct EndsWhenDropped<'a>(pub &'a AtomicBool);
+
+impl Drop for EndsWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use keystead_cluster::tools::Tools;
-use keystead_e2e::{Gateway, Tenant, eventually, kubectl, kubectl_ok};
+use keystead_e2e::{EndsWhenDropped, Gateway, Tenant, eventually, kubectl, kubectl_ok};
 use serde_json::json;
 use ureq::Agent;
 
@@ -40,15 +40,6 @@ fn gateways() -> Vec<String> {
     let selector = "app.kubernetes.io/name=keystead,app.kubernetes.io/component=gateway";
     let pods = kubectl_ok(&["get", "pods", "-n", NAMESPACE, "-l", selector, "-o", "name"]);
     pods.lines().map(str::to_owned).collect()
-}
-
-/// Also when the test fails in between.
-struct EndsWhenDropped<'a>(&'a AtomicBool);
-
-impl Drop for EndsWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

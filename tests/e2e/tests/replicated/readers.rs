@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use keystead_e2e::{Gateway, Tenant, get_json, kubectl_ok, within};
+use keystead_e2e::{EndsWhenDropped, Gateway, Tenant, get_json, kubectl_ok, within};
 use serde_json::{Value, json};
 
 use super::put;
@@ -37,7 +37,7 @@ fn readers_answer_reads_and_are_scaled_with_the_load() {
         put(&gateway, token, &format!("key-{number}"), &json!("x".repeat(1000)));
     }
     within(Duration::from_mins(2), "a reader is ready", || ready_readers(&tenant, |count| count == 1));
-    let before = commands(&tenant);
+    let before = commands(&tenant, 0);
     let list = "/api/v1/kv?page_size=100&values=true&consistency=replica";
     within(Duration::from_mins(1), "a reader has it all", || {
         let answer = gateway.get(list, token);
@@ -54,15 +54,15 @@ fn readers_answer_reads_and_are_scaled_with_the_load() {
                 }
             });
         }
-        within(SCALED, "a second reader answers", || {
-            let scaled = ready_readers(&tenant, |count| count == 2);
-            if scaled.is_ok() {
-                is_over.store(true, Ordering::Relaxed);
-            }
-            scaled
+        let _ends = EndsWhenDropped(&is_over);
+        within(SCALED, "a second reader is ready", || ready_readers(&tenant, |count| count == 2));
+        let begun = commands(&tenant, 1);
+        within(SCALED, "it takes a part of the load", || {
+            let now = commands(&tenant, 1);
+            if now > begun + 1000 { Ok(()) } else { Err(now - begun) }
         });
     });
-    let after = commands(&tenant);
+    let after = commands(&tenant, 0);
     assert!(after > before + 100, "the readers were asked: {before} commands at first, {after} in the end");
     within(SCALED, "the second reader goes when there is no load", || {
         ready_readers(&tenant, |count| count == 1)
@@ -80,11 +80,12 @@ fn ready_readers(tenant: &Tenant, is_right: impl Fn(u64) -> bool) -> Result<(), 
     Err(json!({"readers": set["status"], "autoscaler": autoscaler["status"]}))
 }
 
-/// How many commands the first reader has carried out.
-fn commands(tenant: &Tenant) -> u64 {
+/// How many commands a reader has carried out.
+fn commands(tenant: &Tenant, reader: u8) -> u64 {
     let ask = "REDISCLI_AUTH=\"$(cat /etc/keystead/passwords/monitor)\" \
                redis-cli --user monitor --no-auth-warning INFO stats";
-    let exec = ["exec", "redis-readers-0", "-n", &tenant.namespace(), "-c", "redis", "--", "sh", "-c", ask];
+    let reader = format!("redis-readers-{reader}");
+    let exec = ["exec", &reader, "-n", &tenant.namespace(), "-c", "redis", "--", "sh", "-c", ask];
     let info = kubectl_ok(&exec);
     let count = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
     count.expect("a count").trim().parse().expect("a number")
