@@ -13,6 +13,7 @@ mod kubernetes;
 mod merge_patch;
 mod peers;
 mod problem;
+mod query;
 mod routes;
 pub mod server;
 pub mod sign_up;

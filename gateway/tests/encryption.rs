@@ -71,6 +71,10 @@ fn every_way_to_write_encrypts_and_every_way_to_read_decrypts() {
     assert_eq!(numbers[0].json(), json!({"value": 4_711_000_815_i64}));
     assert_eq!(numbers[1].header("idempotency-replayed"), "true");
     assert_eq!(ada.post("/api/v1/kv/b/incr", &json!({})).status, 409);
+    // As where nothing is encrypted: nothing is added to what JSON numbers cannot hold.
+    ada.put("/api/v1/kv/large", &json!({"value": 9_007_199_254_740_993_u64}));
+    assert_eq!(ada.post("/api/v1/kv/large/incr", &json!({"by": -5})).json()["code"], "number_too_large");
+    ada.delete("/api/v1/kv/large");
 
     for text in [SECRET, "4711000815"] {
         assert!(!is_readable(&redis, text), "{text} can be read in Redis");

@@ -72,6 +72,28 @@ fn patches_of_many_at_once_are_all_kept() {
     let value = client.get("/api/v1/kv/doc").json();
     assert_eq!(value["value"].as_object().unwrap().len(), 20, "{value}");
     assert_eq!(value["metadata"]["version"], 21);
+
+    // Any state will do, so that a write in between is no reason to refuse; a named state holds for one of them.
+    let etag = client.get("/api/v1/kv/doc").header("etag");
+    let patched = |condition: &str| {
+        std::thread::scope(|scope| {
+            let patches: Vec<_> = (0..8)
+                .map(|at| {
+                    let (client, change) = (&client, format!("{{\"c{at}\":1}}"));
+                    scope.spawn(move || {
+                        patch(client, "/api/v1/kv/doc", &[("If-Match", condition)], &change).status
+                    })
+                })
+                .collect();
+            let mut statuses: Vec<u16> = patches.into_iter().map(|patch| patch.join().unwrap()).collect();
+            statuses.sort_unstable();
+            statuses
+        })
+    };
+    assert_eq!(patched(&etag), [200, 412, 412, 412, 412, 412, 412, 412]);
+    for _ in 0..5 {
+        assert_eq!(patched("*"), [200; 8]);
+    }
 }
 
 #[test]
@@ -89,6 +111,9 @@ fn a_number_is_added_to() {
     assert_eq!(code(&client.post("/api/v1/kv/text/incr", &json!({}))), (409, "not_a_number".into()));
     client.put("/api/v1/kv/large", &json!({"value": 9_007_199_254_740_991_u64}));
     assert_eq!(code(&client.post("/api/v1/kv/large/incr", &json!({}))), (409, "number_too_large".into()));
+    client.put("/api/v1/kv/large", &json!({"value": 9_007_199_254_740_993_u64}));
+    let down = client.post("/api/v1/kv/large/incr", &json!({"by": -5}));
+    assert_eq!(code(&down), (409, "number_too_large".into()));
     for by in [json!({"by": 1.5}), json!({"by": "1"}), json!({"to": 1}), json!({"by": 1_u64 << 60})] {
         assert_eq!(code(&client.post("/api/v1/kv/hits/incr", &by)), (422, "invalid".into()), "{by}");
     }

@@ -9,7 +9,7 @@ use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
-use client::{Answer, Client, code, eventually, start, start_with};
+use client::{Answer, Client, code, eventually, owned, start, start_with};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use keystead_route::SigningKey;
 use keystead_tests::{
@@ -240,6 +240,92 @@ fn bodies_and_keys_are_refused_with_what_to_do() {
     let patch = client.raw("PATCH", "/api/v1/kv", &json, b"{}");
     assert_eq!(code(&patch), (405, "method_not_allowed".into()));
     assert!(patch.header("allow").contains("POST"), "{patch:?}");
+}
+
+#[test]
+fn parameters_that_nobody_reads_are_refused() {
+    let redis = Server::start();
+    let mut route = route("acme", &redis.address());
+    let admin = owned(&mut route);
+    let gateway = start_with(&[route]);
+    let client = Client::with_api_key(&gateway, &admin);
+    client.put("/api/v1/kv/k", &json!({"value": 1}));
+    let json = [("Content-Type", "application/json")];
+    let detail = "the query has no parameter \"ttl\": this request takes none, leave it out";
+    for (method, path) in [
+        ("PUT", "kv/k"),
+        ("PATCH", "kv/k"),
+        ("DELETE", "kv/k"),
+        ("PUT", "kv/batch"),
+        ("GET", "kv/k/exists"),
+        ("GET", "kv/k/ttl"),
+        ("PUT", "kv/k/ttl"),
+        ("POST", "kv/k/incr"),
+        ("POST", "kv"),
+        ("POST", "kv/batch"),
+        ("GET", "kv/stats/count"),
+        ("GET", "diag"),
+        ("GET", "peers"),
+        ("POST", "jobs"),
+        ("POST", "jobs/inputs"),
+        ("GET", "jobs/1"),
+        ("DELETE", "jobs/1"),
+        ("GET", "jobs/1/result"),
+        ("POST", "jobs/1/retry"),
+        ("GET", "jobs/schedules"),
+        ("PUT", "jobs/schedules/s"),
+        ("POST", "auth/register"),
+        ("POST", "auth/login"),
+        ("POST", "auth/refresh"),
+        ("POST", "auth/logout"),
+        ("GET", "auth/me"),
+        ("GET", "auth/api-keys"),
+    ] {
+        let body: &[u8] = if method == "GET" || method == "DELETE" { b"" } else { b"{\"value\":2}" };
+        for base in ["/api/v1", "/t/acme/api/v1"] {
+            let answer = client.raw(method, &format!("{base}/{path}?ttl=0"), &json, body);
+            assert_eq!(told(&answer), (422, "invalid".into(), detail.into()), "{method} {path}");
+        }
+    }
+    assert_eq!(client.get("/api/v1/kv/k").json()["value"], 1, "nothing was done");
+    assert_eq!(client.get("/api/v1/kv/k/exists?").status, 200, "an empty query says nothing");
+    // Probes may say what they like.
+    for path in ["/health", "/api/v1/health/ready", "/t/acme/health"] {
+        assert_eq!(client.get(&format!("{path}?from=balancer")).status, 200, "{path}");
+    }
+    let unknown = Client::with_token(&gateway, "rubbish").get("/api/v1/kv/k/ttl?ttl=0");
+    assert_eq!(code(&unknown), (401, "invalid_token".into()), "who calls is asked first");
+
+    let twice = |name: &str| format!("the query has the parameter \"{name}\" twice: send it once");
+    for (path, name) in [
+        ("kv?prefix=a&prefix=b", "prefix"),
+        ("kv?limit=1&limit=1", "limit"),
+        ("kv?page=1&page=2", "page"),
+        ("kv?page_size=1&page_size=2", "page_size"),
+        ("kv?cursor=aw&cursor=aw", "cursor"),
+        ("kv?values=true&values=false", "values"),
+        ("kv?consistency=replica&consistency=replica", "consistency"),
+        ("kv/k?consistency=primary&consistency=replica", "consistency"),
+        ("watch?prefix=a&prefix=b", "prefix"),
+    ] {
+        expect(&client.get(&format!("/api/v1/{path}")), 422, "invalid", &twice(name));
+    }
+    expect(
+        &client.get("/api/v1/kv?page_size=1&limit=2"),
+        422,
+        "invalid",
+        "`page_size` and `limit` are the same: send one of them",
+    );
+    expect(
+        &client.get("/api/v1/kv?consistency=primary"),
+        422,
+        "invalid",
+        "consistency: of a list only `replica`; without it the primary answers, and `primary` is for single keys",
+    );
+    for path in ["jobs?page=1&page=1", "jobs?prefix=a", "audit?limit=1&limit=1", "audit?page=1"] {
+        assert_eq!(code(&client.get(&format!("/api/v1/{path}"))), (422, "invalid".into()), "{path}");
+    }
+    assert_eq!(client.get("/api/v1/kv?tag_filter=a:1&tag_filter=b:2").json()["total"], 0);
 }
 
 #[test]

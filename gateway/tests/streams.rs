@@ -63,6 +63,15 @@ fn every_entry_is_a_line_and_filters_hold() {
     let one = lines(&ada.raw("GET", "/api/v1/kv?prefix=pretty&values=true", &[LINES], b""));
     assert_eq!((one.len(), &one[0]["value"]), (1, &json!({"n": 1})));
 
+    for (accept, content_type) in [
+        ("application/x-ndjson, */*", "application/x-ndjson"),
+        ("application/x-ndjson;q=1", "application/x-ndjson"),
+        ("application/json, application/x-ndjson;q=0", "application/json"),
+    ] {
+        let answer = ada.raw("GET", "/api/v1/kv?prefix=pretty", &[("Accept", accept)], b"");
+        assert_eq!(answer.header("content-type"), content_type, "{accept}");
+    }
+
     for query in ["page=1", "limit=5"] {
         let refused = ada.raw("GET", &format!("/api/v1/kv?{query}"), &[LINES], b"");
         assert_eq!(code(&refused), (422, "invalid".into()), "{query}");

@@ -23,7 +23,11 @@ fn one_tenant() -> (Server, [Gateway; 2], [Client; 2]) {
 }
 
 /// An open stream of events.
-struct Watch(BufReader<TcpStream>);
+struct Watch {
+    stream: BufReader<TcpStream>,
+    /// The position that it was opened at.
+    begin: String,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 struct Event {
@@ -40,17 +44,24 @@ impl Watch {
         let last = last.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {credential}\r\n{last}\r\n")
             .unwrap();
-        let mut watch = Self(BufReader::new(stream));
+        let mut watch = Self { stream: BufReader::new(stream), begin: String::new() };
         let head = watch.line().unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        while watch.line().unwrap() != ": watching" {}
-        watch
+        loop {
+            let line = watch.line().unwrap();
+            if let Some(id) = line.strip_prefix("id: ") {
+                id.clone_into(&mut watch.begin);
+            }
+            if line == ": watching" {
+                return watch;
+            }
+        }
     }
 
     /// None at the end.
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        let read = self.0.read_line(&mut line).expect("a line within 10 s");
+        let read = self.stream.read_line(&mut line).expect("a line within 10 s");
         (read > 0).then(|| line.trim_end().to_owned())
     }
 
@@ -131,6 +142,24 @@ fn a_client_goes_on_where_it_was_also_through_another_gateway() {
     redis.cli(&["DEL", "kv:{0}:f"]);
     let mut late = Watch::open(&gateways[0], one.token(), "/api/v1/watch", Some(&seen));
     late.expect("reset", &json!({}));
+}
+
+#[test]
+fn a_client_that_saw_no_event_goes_on_from_where_it_began() {
+    let (_redis, gateways, [one, _]) = one_tenant();
+    let watch = Watch::open(&gateways[0], one.token(), "/api/v1/watch", None);
+    let begin = watch.begin.clone();
+    drop(watch);
+    one.put("/api/v1/kv/a", &json!({"value": 1}));
+    one.put("/api/v1/kv/b", &json!({"value": 1}));
+    // Also where it breaks off again before it has read what waits for it.
+    for _ in 0..2 {
+        let again = Watch::open(&gateways[1], one.token(), "/api/v1/watch", Some(&begin));
+        assert_eq!(again.begin, begin);
+    }
+    let mut watch = Watch::open(&gateways[1], one.token(), "/api/v1/watch", Some(&begin));
+    watch.expect("put", &json!({"key": "a", "version": 1}));
+    watch.expect("put", &json!({"key": "b", "version": 1}));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 -- ARGV: 1 key, 2 what to add, 3 time to live of a new entry in ms (0: never expires), 4 meta of a new entry,
 --       5 prefix of tag sets, 6 keys that there may be (0: any number; -1: no more)
 -- Returns {1, created (0 or 1), version, created µs, updated µs, expiry ms or 0, the number}, or
--- {0, 3} where there are too many keys for a new one, {0, 1} where the value is no whole number, {0, 2} where the sum would not
--- be exact in JSON (RFC 8259, section 6), {0, 4} where the value is encrypted.
+-- {0, 3} where there are too many keys for a new one, {0, 1} where the value is no whole number, {0, 2} where it or the sum is not
+-- exact in JSON (RFC 8259, section 6), {0, 4} where the value is encrypted.
 local largest = 9007199254740991
 local now_us, now_ms = clock()
 sweep_at_times(now_us, KEYS[2], KEYS[3], KEYS[4], ARGV[5])
@@ -22,8 +22,10 @@ if is_new then
 end
 if entry.flags ~= 0 then return {0, 4} end
 if not entry.value:match('^%-?%d+$') then return {0, 1} end
-local sum = tonumber(entry.value) + tonumber(ARGV[2])
-if #entry.value > 17 or math.abs(sum) > largest then return {0, 2} end
+-- A number beyond the bound is read as another one: nothing is added to that.
+local number = tonumber(entry.value)
+local sum = number + tonumber(ARGV[2])
+if #entry.value > 17 or math.abs(number) > largest or math.abs(sum) > largest then return {0, 2} end
 entry.value = string.format('%.0f', sum)
 entry.version = entry.version + 1
 entry.updated = math.max(now_us, entry.updated + 1)

@@ -133,6 +133,12 @@ async fn a_number_is_added_to_exactly_and_by_many_at_once() {
         assert_eq!(store.increment("other", 1, Ttl::Forever).await.unwrap(), Err(why), "{value}");
         assert_eq!(&store.get("other").await.unwrap().unwrap().value[..], value.as_bytes());
     }
+    // Also where the sum would be within the bound again: the number itself cannot be read exactly.
+    for (value, by) in [("9007199254740993", -3), ("9007199254740992", -1), ("-9007199254740992", 2)] {
+        write(&store, "other", value).await;
+        let added = store.increment("other", by, Ttl::Forever).await.unwrap();
+        assert_eq!(added, Err(NotIncremented::TooLarge), "{value} {by}");
+    }
     write(&store, "edge", "9007199254740990").await;
     assert_eq!(store.increment("edge", 1, Ttl::Forever).await.unwrap().unwrap().value, 9_007_199_254_740_991);
 }

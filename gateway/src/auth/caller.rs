@@ -14,6 +14,7 @@ use crate::{
     audit::Touched,
     finish::Noted,
     problem::{Code, Problem},
+    query::NoQuery,
     sleep::Proof,
     slot::Slot,
     tenants::Tenant,
@@ -25,7 +26,7 @@ const REFUSED_AFTER: RangeInclusive<u64> = 25..=75;
 const BEARER: &[u8] = b"Bearer ";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// An authenticated caller; the tenant's request is counted while this lives.
+/// An authenticated caller of a route without a query; the tenant's request is counted while this lives.
 pub(crate) struct Caller {
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) principal: Principal,
@@ -51,9 +52,22 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
-        let caller = Self::of(parts, gateway, true).await?;
-        caller.tenant.touch();
+        let Asking(caller) = Asking::from_request_parts(parts, gateway).await?;
+        NoQuery::of(&parts.uri)?;
         Ok(caller)
+    }
+}
+
+/// A caller of a route that takes a query, and refuses what it does not know of it.
+pub(crate) struct Asking(pub(crate) Caller);
+
+impl FromRequestParts<Arc<Gateway>> for Asking {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
+        let caller = Caller::of(parts, gateway, true).await?;
+        caller.tenant.touch();
+        Ok(Self(caller))
     }
 }
 

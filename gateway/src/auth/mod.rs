@@ -11,7 +11,7 @@ mod token;
 
 pub(crate) use address::Addresses;
 pub(crate) use api_key::KeyRates;
-pub(crate) use caller::{Caller, Onlooker, has_credential, path_tenant};
+pub(crate) use caller::{Asking, Caller, Onlooker, has_credential, path_tenant};
 pub(crate) use external::External;
 pub(crate) use password::{Passwords, check_password};
 pub(crate) use principal::{Principal, User};

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    auth::{Caller, Scope},
+    auth::{Asking, Scope},
     problem::{Code, Problem},
 };
 
@@ -42,7 +42,7 @@ pub(crate) struct Page {
     security(("token" = ["admin"]), ("api_key" = ["admin"])),
 )]
 pub(crate) async fn read(
-    caller: Caller,
+    Asking(caller): Asking,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;

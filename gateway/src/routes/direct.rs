@@ -46,14 +46,14 @@ pub(super) async fn answer(
 
 async fn handle(gateway: Arc<Gateway>, request: Request) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
-    let keyed = kv::Keyed::from_request_parts(&mut parts, &gateway).await?;
     if parts.method == Method::PUT {
+        let keyed = kv::Keyed::from_request_parts(&mut parts, &gateway).await?;
         return kv::write(keyed, parts.headers, body).await;
     }
     let wanted = kv::Wanted::from_request_parts(&mut parts, &gateway).await?;
     // A read has no use for them, and it may take its time.
     drop((parts, body, gateway));
-    kv::read(keyed, wanted).await
+    kv::read(wanted).await
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::{
     Gateway,
     auth::{Caller, Onlooker, Scope},
     problem::{Code, Problem},
+    query::NoQuery,
     routes::time,
 };
 
@@ -167,6 +168,7 @@ async fn figures(connection: &Connection) -> Vec<Map<String, Value>> {
 pub(super) async fn peers(
     State(gateway): State<Arc<Gateway>>,
     Onlooker(caller): Onlooker,
+    _: NoQuery,
 ) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;
     let peers = gateway.peers.addresses();

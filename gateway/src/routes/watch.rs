@@ -17,9 +17,10 @@ use serde_json::json;
 use super::lasting::Lasting;
 use crate::{
     Gateway,
-    auth::{Caller, Scope},
+    auth::{Asking, Scope},
     http_text::header_text,
     problem::{Code, Problem},
+    query::parameters,
 };
 
 /// How long nothing may be asked: expired keys are looked for, and the caller's right is, at least so often.
@@ -38,7 +39,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     summary = "Follow the changes",
     params(
         ("prefix" = Option<String>, Query, description = "What the keys begin with"),
-        ("Last-Event-ID" = Option<String>, Header, description = "Where to go on: the `id` of the last event that was seen"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Where to go on: the last `id` that was seen"),
     ),
     responses(
         (status = 200, description = "Events `put`, `delete`, `expire` and `reset`", body = String, content_type = "text/event-stream"),
@@ -48,7 +49,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 )]
 pub(super) async fn watch(
     State(gateway): State<Arc<Gateway>>,
-    caller: Caller,
+    Asking(caller): Asking,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -70,7 +71,10 @@ pub(super) async fn watch(
     let mut watcher =
         Watcher { lasting, feed, prefix, last: since.last, waiting: VecDeque::new(), has_ended: false };
     watcher.queue(since.are_lost, since.events);
-    watcher.waiting.push_front(SseEvent::default().retry(PAUSE).comment("watching"));
+    // The position before all that waits: who saw no event yet misses none when it comes back. Without data it is no event to a
+    // client, which remembers its id all the same (HTML, section 9.2.6).
+    let begin = last.unwrap_or(since.last).to_string();
+    watcher.waiting.push_front(SseEvent::default().retry(PAUSE).id(begin).comment("watching"));
     let events = Sse::new(watcher.into_stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     // A proxy that collects the answer would keep every event back (nginx reads the second header).
     let headers = [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
@@ -79,7 +83,8 @@ pub(super) async fn watch(
 
 fn prefix(query: &str) -> Result<String, Problem> {
     let mut prefix = String::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+    for parameter in parameters(query, "") {
+        let (name, value) = parameter?;
         match &*name {
             "prefix" => prefix = value.into_owned(),
             other => {

@@ -127,5 +127,6 @@ fn whole_number(value: &[u8]) -> Option<Option<i64>> {
     let text = str::from_utf8(value).ok()?;
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| if text.len() > 17 { None } else { text.parse().ok() })
+    let is_exact = |number: &i64| number.abs() <= LARGEST_NUMBER;
+    is_number.then(|| if text.len() > 17 { None } else { text.parse().ok().filter(is_exact) })
 }

@@ -14,6 +14,7 @@ use crate::{
     auth::path_tenant,
     finish::Noted,
     problem::{Code, Problem},
+    query::NoQuery,
     routes::body,
     sleep::Proof,
 };
@@ -41,6 +42,7 @@ struct Login {
 )]
 pub(crate) async fn login(
     State(gateway): State<Arc<Gateway>>,
+    _: NoQuery,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, content) = request.into_parts();

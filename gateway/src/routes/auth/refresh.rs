@@ -16,6 +16,7 @@ use crate::{
     auth::{Caller, Principal, path_tenant},
     finish::Noted,
     problem::{Code, Problem},
+    query::NoQuery,
     routes::body,
     sleep::Proof,
 };
@@ -41,6 +42,7 @@ struct Refresh {
 )]
 pub(crate) async fn refresh(
     State(gateway): State<Arc<Gateway>>,
+    _: NoQuery,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, content) = request.into_parts();

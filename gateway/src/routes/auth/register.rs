@@ -18,6 +18,7 @@ use crate::{
     auth::{Caller, Scope, has_credential, path_tenant},
     finish::Noted,
     problem::{Code, Problem},
+    query::NoQuery,
     routes::body,
     sleep::Proof,
     slot::Slot,
@@ -71,6 +72,7 @@ impl Registration {
 )]
 pub(crate) async fn register(
     State(gateway): State<Arc<Gateway>>,
+    _: NoQuery,
     request: Request,
 ) -> Result<Response, Problem> {
     let (mut parts, content) = request.into_parts();

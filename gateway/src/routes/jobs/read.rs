@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{JobId, job_json, not_found};
 use crate::{
-    auth::{Caller, Scope},
+    auth::{Asking, Caller, Scope},
     problem::{Code, Problem},
 };
 
@@ -60,7 +60,7 @@ pub(crate) async fn read(caller: Caller, JobId(id): JobId) -> Result<Response, P
     security(("token" = ["jobs:read"]), ("api_key" = ["jobs:read"])),
 )]
 pub(crate) async fn list(
-    caller: Caller,
+    Asking(caller): Asking,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     caller.needs(Scope::JobsRead)?;

@@ -22,8 +22,10 @@ use super::{
 };
 use crate::{
     Gateway,
-    auth::{Caller, Scope},
+    auth::{Asking, Caller, Scope},
+    http_text::accepts,
     problem::{Code, Problem},
+    query::parameters,
     telemetry::OperationKind,
 };
 
@@ -53,7 +55,8 @@ impl Parameters {
     fn of(query: &str) -> Result<Self, Problem> {
         let invalid = |detail: String| Problem::new(Code::Invalid, detail);
         let mut all = Self::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        for parameter in parameters(query, "tag_filter") {
+            let (name, value) = parameter?;
             let number = |largest: u64| {
                 value.parse().ok().filter(|number| (1..=largest).contains(number)).ok_or_else(|| {
                     invalid(format!("{name}: a number from 1 to {largest}, and not {value:?}"))
@@ -61,6 +64,9 @@ impl Parameters {
             };
             match &*name {
                 "page" => all.page = Some(number(MAX_PAGE)?),
+                "page_size" | "limit" if all.size.is_some() => {
+                    return Err(invalid("`page_size` and `limit` are the same: send one of them".into()));
+                }
                 "page_size" | "limit" => all.size = Some(number(MAX_PAGE_SIZE)?),
                 "cursor" => all.after = Some(decode_cursor(&value)?),
                 "prefix" => all.prefix = value.into_owned(),
@@ -74,7 +80,7 @@ impl Parameters {
                     all.values =
                         value.parse().map_err(|_| invalid("values: `true` or `false`".to_owned()))?;
                 }
-                "consistency" => all.from = From::parse(&value)?,
+                "consistency" => all.from = consistency(&value)?,
                 other => {
                     return Err(invalid(format!(
                         "the query has no parameter {other:?}: page, page_size, cursor, limit, prefix, \
@@ -122,14 +128,14 @@ impl Parameters {
 )]
 pub(crate) async fn list(
     State(gateway): State<Arc<Gateway>>,
-    caller: Caller,
+    Asking(caller): Asking,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     caller.needs(Scope::KvRead)?;
     let parameters = Parameters::of(query.as_deref().unwrap_or(""))?;
     caller.principal.may_use(&parameters.prefix)?;
-    if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == NDJSON) {
+    if accepts(&headers, NDJSON) {
         if parameters.page.is_some() || parameters.size.is_some() {
             let detail = "an answer in lines has no pages: leave `page`, `page_size` and `limit` out";
             return Err(Problem::new(Code::Invalid, detail));
@@ -218,6 +224,17 @@ fn link(parameters: &Parameters, cursor: &str, size: u64) -> String {
         query.append_pair("consistency", "replica");
     }
     format!("<?{}>; rel=\"next\"", query.finish())
+}
+
+/// A list does not go the way of what is confirmed: its long answers would hold up everybody's writes there.
+fn consistency(value: &str) -> Result<From, Problem> {
+    match From::parse(value)? {
+        From::Primary => Err(Problem::new(
+            Code::Invalid,
+            "consistency: of a list only `replica`; without it the primary answers, and `primary` is for single keys",
+        )),
+        from => Ok(from),
+    }
 }
 
 fn decode_cursor(cursor: &str) -> Result<String, Problem> {

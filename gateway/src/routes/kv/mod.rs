@@ -52,7 +52,12 @@ impl FromRequestParts<Arc<Gateway>> for Keyed {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
-        let caller = Caller::from_request_parts(parts, gateway).await?;
+        Self::of(Caller::from_request_parts(parts, gateway).await?, parts)
+    }
+}
+
+impl Keyed {
+    fn of(caller: Caller, parts: &Parts) -> Result<Self, Problem> {
         let key = key_of(parts.uri.path()).ok_or_else(|| {
             Problem::new(Code::BadRequest, "the key in the path is not percent-encoded UTF-8")
         })?;

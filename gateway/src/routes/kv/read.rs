@@ -1,5 +1,7 @@
 //! `GET /kv/{key}` and `HEAD`: the entry as JSON, or its bytes.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::FromRequestParts,
@@ -10,15 +12,20 @@ use keystead_kv::{JSON, Store, json::entry_json};
 
 use super::{Keyed, counted, not_found};
 use crate::{
-    auth::Scope,
-    http_text::{Tags, etag, wants_bytes},
+    Gateway,
+    auth::{Asking, Scope},
+    http_text::{Tags, accepts, etag},
     problem::{Code, Problem},
+    query::parameters,
     telemetry::OperationKind,
     tenants::Tenant,
 };
 
+const BYTES: &str = "application/octet-stream";
+
 /// What the head of a read asks for; the rest of it is not kept.
 pub(crate) struct Wanted {
+    keyed: Keyed,
     unless: Option<Tags>,
     bytes: bool,
     from: From,
@@ -39,7 +46,8 @@ pub(super) enum From {
 impl From {
     fn of_query(query: &str) -> Result<Self, Problem> {
         let mut from = Self::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        for parameter in parameters(query, "") {
+            let (name, value) = parameter?;
             if name != "consistency" {
                 let detail = format!("the query has no parameter {name:?}: consistency is known");
                 return Err(Problem::new(Code::Invalid, detail));
@@ -67,13 +75,20 @@ impl From {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Wanted {
+impl FromRequestParts<Arc<Gateway>> for Wanted {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
+        let Asking(caller) = Asking::from_request_parts(parts, gateway).await?;
+        let keyed = Keyed::of(caller, parts)?;
         let headers = &parts.headers;
         let from = parts.uri.query().map_or(Ok(From::default()), From::of_query)?;
-        Ok(Self { unless: Tags::of(headers, &header::IF_NONE_MATCH), bytes: wants_bytes(headers), from })
+        Ok(Self {
+            keyed,
+            unless: Tags::of(headers, &header::IF_NONE_MATCH),
+            bytes: accepts(headers, BYTES),
+            from,
+        })
     }
 }
 
@@ -95,10 +110,10 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
     ),
     security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
 )]
-pub(crate) async fn read(keyed: Keyed, wanted: Wanted) -> Result<Response, Problem> {
+pub(crate) async fn read(Wanted { keyed, unless, bytes, from }: Wanted) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
-    let store = wanted.from.store(&keyed.caller.tenant);
-    let read = match wanted.from {
+    let store = from.store(&keyed.caller.tenant);
+    let read = match from {
         From::Anywhere | From::Replica => store.read(&keyed.key).await,
         From::Primary => store.read_primary(&keyed.key).await,
     };
@@ -108,7 +123,7 @@ pub(crate) async fn read(keyed: Keyed, wanted: Wanted) -> Result<Response, Probl
     }
     let entry = read.entry.ok_or_else(not_found)?;
     let etag = etag(entry.metadata.entity_tag());
-    let unchanged = match wanted.unless {
+    let unchanged = match unless {
         None => false,
         Some(Tags::Any) => true,
         Some(Tags::These(tags)) => tags.contains(&entry.metadata.entity_tag()),
@@ -124,9 +139,9 @@ pub(crate) async fn read(keyed: Keyed, wanted: Wanted) -> Result<Response, Probl
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    if wanted.bytes {
-        let content_type = HeaderValue::try_from(&entry.metadata.content_type)
-            .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    if bytes {
+        let content_type =
+            HeaderValue::try_from(&entry.metadata.content_type).unwrap_or(HeaderValue::from_static(BYTES));
         out.insert(header::CONTENT_TYPE, content_type);
         // Whatever the bytes are, a browser must not run them in the gateway's name.
         out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
