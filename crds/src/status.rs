@@ -85,6 +85,9 @@ pub struct RedisStatus {
     /// before are still valid); absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<String>,
+    /// The primary whose pod the operator replaces, until another member has taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handing_over: Option<String>,
     /// When another member became the primary the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<Failover>,

@@ -127,9 +127,10 @@ fn keep_what_matters_of_a_pod(body: &mut Value) {
     let running: Vec<Value> = running
         .map(|it| {
             let state = &it["state"];
-            let state = match &state["terminated"]["message"] {
+            let state = match (&state["terminated"]["message"], &state["waiting"]["reason"]) {
                 _ if state["running"].is_object() => json!({ "running": {} }),
-                Value::String(last_words) => json!({ "terminated": { "message": last_words } }),
+                (Value::String(last_words), _) => json!({ "terminated": { "message": last_words } }),
+                (_, Value::String(reason)) => json!({ "waiting": { "reason": reason } }),
                 _ => json!({}),
             };
             json!({ "name": it["name"], "state": state })

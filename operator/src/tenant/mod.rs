@@ -39,7 +39,7 @@ use crate::{context::Context, error::Error, settings::Settings};
 use ask::{Asked, ask};
 use build::{Known, build, reshape, services};
 use observe::Observed;
-use rollout::{Desired, Plan, deletion, plan};
+use rollout::{Desired, Plan, deletion, growth, plan};
 use rotation::Stage;
 use status::Outcome;
 use validate::{Arrangement, Invalid, Replicas, ValidTenant, validate};
@@ -57,6 +57,19 @@ struct Progress {
     route_is_ready: bool,
     plan: Plan,
     error: Option<Error>,
+    /// That a volume does not grow.
+    ungrown: Option<Error>,
+}
+
+impl Progress {
+    fn fault(&self) -> Option<&Error> {
+        growth::told(self.error.as_ref(), self.ungrown.as_ref())
+    }
+
+    /// Whether there is more to do than to let a volume grow.
+    fn has_more_to_do(&self) -> bool {
+        !self.plan.is_empty() || self.observed.rotation() != Stage::Idle
+    }
 }
 
 /// One pass over a tenant.
@@ -101,15 +114,21 @@ async fn provide(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
         observed: &progress.observed,
         valid: progress.valid.as_ref(),
         route_is_ready: progress.route_is_ready,
-        is_settled: progress.error.is_none() && progress.plan.is_empty(),
+        is_settled: progress.fault().is_none() && progress.plan.is_empty(),
         waits_for: progress.plan.waits_for.as_deref(),
-        error: progress.error.as_ref(),
+        waits_on: progress.plan.waits_on.as_deref(),
+        error: progress.fault(),
     };
     let previous = context.status_of(tenant);
     let current = status::report(tenant, &previous, &outcome, now());
     write_status(tenant, previous, current, context).await?;
-    let action = look_again(tenant, &progress, context).map_or_else(Action::await_change, Action::requeue);
-    progress.error.map_or(Ok(action), Err)
+    let next = look_again(tenant, &progress, context);
+    let has_more_to_do = progress.has_more_to_do();
+    if let Some(ungrown) = progress.ungrown.as_ref().filter(|_| has_more_to_do) {
+        tracing::warn!(tenant = tenant.name_any(), reason = ungrown.reason(), "{ungrown}");
+    }
+    let next = growth::end(progress.error, progress.ungrown, has_more_to_do, next, rand::random())?;
+    Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
 
 /// When to look again at what no watch tells.
@@ -141,6 +160,10 @@ fn look_again_at(valid: &ValidTenant, progress: &Progress, phase: Option<Phase>)
     if has_members || has_outside {
         return Some(Duration::from_secs(15));
     }
+    if phase == Some(Phase::Updating) {
+        // That its pod does not come back is told by the time alone.
+        return Some(Duration::from_mins(1));
+    }
     // Not at the very time: that is of no account.
     (valid.redis.rotate_after.is_some() || tls.is_some()).then(|| Duration::from_mins(10))
 }
@@ -149,6 +172,7 @@ fn look_again_at(valid: &ValidTenant, progress: &Progress, phase: Option<Phase>)
 async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &Context) -> Progress {
     let writer = context.writer(name);
     let mut rounds = 0;
+    let (mut has_tried, mut ungrown) = (false, None);
     loop {
         let mut observed = Observed::of(&context.cache, name, &context.settings.gateway_namespace);
         observed.members.clone_from(&asked.members);
@@ -161,7 +185,8 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
             Err(error) => {
                 let route_is_ready = observed.route().is_some();
                 let error = Some(error.into());
-                return Progress { observed, valid: None, route_is_ready, plan: Plan::default(), error };
+                let plan = Plan::default();
+                return Progress { observed, valid: None, route_is_ready, plan, error, ungrown };
             }
         };
         let credentials = observed.credentials(valid.needs());
@@ -180,19 +205,29 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
             is_complete: credentials.is_some() && known.endpoint().is_some() && known.is_secured(),
             reshape: reshape(&valid),
         };
-        let plan = plan(&valid, &desired, &observed, now());
+        let mut plan = plan(&valid, &desired, &observed, now());
+        let volumes = plan.take_growth();
         let route_is_ready = route_is_ready(&desired, &observed);
-        let done = |plan, error| Progress { observed, valid: Some(valid), route_is_ready, plan, error };
+        // Once in a pass: refused, it would be refused again.
+        if !has_tried && !volumes.is_empty() {
+            has_tried = true;
+            ungrown = writer.carry_out(volumes).await.err();
+            continue;
+        }
+        let done = |plan, error, ungrown| {
+            let valid = Some(valid);
+            Progress { observed, valid, route_is_ready, plan, error, ungrown }
+        };
         if plan.steps.is_empty() {
-            return done(plan, None);
+            return done(plan, None, ungrown);
         }
         rounds += 1;
         if rounds > ROUNDS {
             let error = Error::Unsettled(format!("{:?} is needed again and again", plan.steps));
-            return done(plan, Some(error));
+            return done(plan, Some(error), ungrown);
         }
         if let Err(error) = writer.carry_out(plan.steps.clone()).await {
-            return done(plan, Some(error));
+            return done(plan, Some(error), ungrown);
         }
     }
 }
@@ -364,6 +399,7 @@ async fn report_unreadable(
         route_is_ready: false,
         is_settled: false,
         waits_for: None,
+        waits_on: None,
         error: Some(error),
     };
     let current = status::report(&tenant, &previous, &outcome, now());

@@ -303,6 +303,7 @@ impl Observed {
                 role,
                 is_outdated: pod.is_some()
                     && (label("controller-revision-hash") != Some(revision) || is_condemned()),
+                trouble: pod.and_then(trouble),
             })
         };
         self.members.iter().filter_map(state).collect()
@@ -375,7 +376,7 @@ impl Observed {
     }
 }
 
-fn pod_state(pod: &Seen) -> Pod {
+pub(super) fn pod_state(pod: &Seen) -> Pod {
     let conditions = pod.at("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let is_ready = conditions.into_iter().any(|it| it["type"] == "Ready" && it["status"] == "True");
     let containers = pod.at("/status/containerStatuses").and_then(Value::as_array);
@@ -387,6 +388,16 @@ fn pod_state(pod: &Seen) -> Pod {
         (false, false) if all_run => Pod::Running,
         (false, false) => Pod::NotReady,
     }
+}
+
+/// Why a pod may never come up as it is, in Kubernetes' word.
+pub(super) fn trouble(pod: &Seen) -> Option<String> {
+    let containers = pod.at("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
+    let reasons = containers.filter_map(|it| it.pointer("/state/waiting/reason")?.as_str());
+    let lasts = |it: &&str| {
+        matches!(*it, "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "CrashLoopBackOff")
+    };
+    reasons.filter(lasts).map(str::to_owned).next()
 }
 
 fn has_sentinel(pod: &Seen) -> bool {

@@ -7,16 +7,15 @@
 mod certificates;
 pub mod cluster;
 pub mod deletion;
+pub mod growth;
 pub mod members;
 pub mod reshape;
 pub mod workers;
 
-use k8s_openapi::{apimachinery::pkg::api::resource::Quantity, jiff::Timestamp};
-use keystead_crds::bytes;
-use serde_json::Value;
+use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    build::{Object, wanted_claims},
+    build::Object,
     certificates::Order,
     compare,
     credentials::{self, Needs, Outside},
@@ -105,6 +104,8 @@ pub enum Step {
 pub struct Plan {
     pub steps: Vec<Step>,
     pub waits_for: Option<String>,
+    /// The member that the rollout waits for, where it is one.
+    pub waits_on: Option<String>,
 }
 
 /// What is built, and whether that is everything.
@@ -122,17 +123,31 @@ impl Plan {
         self.steps.is_empty() && self.waits_for.is_none()
     }
 
+    /// Takes out the growth of volumes: where it is refused, that is to stop nothing else.
+    pub fn take_growth(&mut self) -> Vec<Step> {
+        self.steps.extract_if(.., |step| matches!(step, Step::Grow { .. })).collect()
+    }
+
     fn wait(what: impl Into<String>) -> Self {
-        Self { steps: Vec::new(), waits_for: Some(what.into()) }
+        Self { waits_for: Some(what.into()), ..Self::default() }
     }
 
     fn of(steps: Vec<Step>) -> Self {
-        Self { steps, waits_for: None }
+        Self { steps, ..Self::default() }
     }
 }
 
 /// The next steps towards what is desired.
 pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
+    let mut plan = without_growth(tenant, desired, observed, now);
+    // Beside whatever comes next: a member may just be waited for because its volume is full.
+    if observed.namespace().is_some_and(|it| !it.is_terminating()) {
+        plan.steps.extend(growth::steps(tenant, observed));
+    }
+    plan
+}
+
+fn without_growth(tenant: &ValidTenant, desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let Some(namespace) = observed.namespace() else {
         let namespace = desired.objects.iter().find(|it| it.key.kind == Kind::Namespace);
         return Plan::of(namespace.cloned().map(Step::CreateNamespace).into_iter().collect());
@@ -192,7 +207,7 @@ pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed, now: T
         }
     }
     if !foundation.is_empty() || ending.is_some() {
-        return Plan { steps: foundation, waits_for: ending };
+        return Plan { steps: foundation, waits_for: ending, ..Plan::default() };
     }
     if !workloads.is_empty() {
         return Plan::of(workloads);
@@ -203,7 +218,6 @@ pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed, now: T
     let mut steps = superfluous(tenant, desired, observed);
     steps.extend(scale(tenant, observed));
     steps.extend(workers::step(tenant, observed, observed.demand.as_ref(), now));
-    steps.extend(grow(tenant, observed));
     if !steps.is_empty() {
         return Plan::of(steps);
     }
@@ -225,7 +239,7 @@ pub fn plan(tenant: &ValidTenant, desired: &Desired, observed: &Observed, now: T
             Some(what) => Plan::wait(what),
             None => Plan::of(rotate(tenant, observed, outside, now).into_iter().collect()),
         },
-        Next::Wait(what) => Plan::wait(what),
+        Next::Wait(wait) => Plan { waits_on: wait.member, ..Plan::wait(wait.what) },
         Next::Replace(name) => Plan::of(replace(observed, &name).into_iter().collect()),
     }
 }
@@ -374,18 +388,6 @@ fn scale(tenant: &ValidTenant, observed: &Observed) -> Vec<Step> {
         (observed.replicas(kind, name) < least).then_some(Step::Scale { key, replicas: least, version: None })
     };
     [worker, readers].into_iter().flatten().filter_map(step).collect()
-}
-
-fn grow(tenant: &ValidTenant, observed: &Observed) -> Vec<Step> {
-    let step = |(key, size): (Key, String)| {
-        // One that has no volume yet cannot grow.
-        let is_bound = |it: &&Seen| it.at("/status/phase").and_then(Value::as_str) == Some("Bound");
-        let claim = observed.by_key(&key).filter(is_bound).filter(|it| !it.is_terminating())?;
-        let present = claim.at("/spec/resources/requests/storage").and_then(Value::as_str)?;
-        let amount = |text: &str| bytes(&Quantity(text.to_owned())).ok();
-        (amount(present)? < amount(&size)?).then_some(Step::Grow { key, size })
-    };
-    wanted_claims(tenant).into_iter().filter_map(step).collect()
 }
 
 #[cfg(test)]

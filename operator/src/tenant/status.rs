@@ -2,6 +2,7 @@
 
 mod events;
 mod redis;
+mod stopped;
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -23,9 +24,13 @@ use super::{
 use crate::{error::Error, kinds::Kind};
 
 pub use events::events;
+use stopped::stopped;
 
 /// The Job that distributes the data of a Cluster ended without having done so.
 const RESHAPE_FAILED: &str = "ReshapeFailed";
+
+/// A member that was replaced does not come back.
+const ROLLOUT_STOPPED: &str = "RolloutStopped";
 
 /// A part of the data of a Cluster is gone for good.
 const DATA_LOST: &str = "DataLost";
@@ -45,6 +50,8 @@ pub struct Outcome<'a> {
     pub is_settled: bool,
     /// What has to happen first, where something has.
     pub waits_for: Option<&'a str>,
+    /// The member that the rollout waits for, where it is one.
+    pub waits_on: Option<&'a str>,
     pub error: Option<&'a Error>,
 }
 
@@ -97,6 +104,7 @@ pub fn report(
     );
     let changing =
         !rolled || !outcome.is_settled || previous.observed_generation != tenant.metadata.generation;
+    let stopped = stopped(outcome, previous, redis.holds, now);
     let lost = lost_data(outcome);
     let stalled = match (outcome.error.filter(|error| error.is_stalled()), lost) {
         (Some(error), _) => Some((error.reason(), error.to_string())),
@@ -110,7 +118,7 @@ pub fn report(
         (None, true) => Phase::Ready,
         (None, false) if !was_ready && observed.namespace().is_none() => Phase::Pending,
         (None, false) if !was_ready => Phase::Provisioning,
-        (None, false) if changing || is_waking => Phase::Updating,
+        (None, false) if stopped.is_none() && (changing || is_waking) => Phase::Updating,
         (None, false) => Phase::Degraded,
     };
     let ready = match (&stalled, done) {
@@ -121,6 +129,7 @@ pub fn report(
         (None, true) if is_asleep => Said::new(true, "Sleeping", sleeps(outcome)),
         (None, false) if is_asleep => Said::new(false, "FallingAsleep", falls_asleep(outcome)),
         (None, true) => Said::new(true, "Ready", "the tenant is served"),
+        (None, false) if let Some(why) = &stopped => Said::new(false, ROLLOUT_STOPPED, why),
         (None, false) => {
             let said = not_ready(phase, [&redis, &worker, &route], lacking.as_deref(), outcome, is_suspended);
             Said { reason: if is_waking { WAKING } else { said.reason }, ..said }
@@ -130,6 +139,7 @@ pub fn report(
         (Some(_), _) => Said::new(false, "Stalled", "somebody has to change something first"),
         (None, Some(error)) => Said::new(true, error.reason(), format!("trying again: {error}")),
         (None, None) if done => Said::new(false, "Done", "everything is as the spec says"),
+        (None, None) if let Some(why) = stopped => Said::new(true, ROLLOUT_STOPPED, why),
         (None, None) => {
             let message = outcome.waits_for.unwrap_or("waits for the pods to be as the spec says");
             match reshape::job(observed, None) {

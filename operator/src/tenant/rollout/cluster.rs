@@ -7,7 +7,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    members::{self, MemberState, Next as Step, Pod, Role, waits_for},
+    members::{self, MemberState, Next as Step, Pod, Role, Wait, waits_for},
     reshape::Job,
 };
 
@@ -63,7 +63,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
     if let Some(lacking) = members.iter().find(lacks_something)
         && !(situation.has_open_slot && all_serve(situation))
     {
-        return wait(lacking_in(members, lacking));
+        return Next::Members(lacking_in(members, lacking));
     }
     match situation.job {
         Job::Finished(finished) if situation.now < finished.next_at() => {
@@ -85,12 +85,12 @@ fn all_serve(situation: &Situation<'_>) -> bool {
 }
 
 fn wait(what: impl Into<String>) -> Next {
-    Next::Members(Step::Wait(what.into()))
+    Next::Members(Step::Wait(Wait::new(what)))
 }
 
 fn replace(members: &[MemberState]) -> Step {
     if let Some(moving) = members.iter().find(|it| matches!(it.pod, Pod::Absent | Pod::Ending)) {
-        return Step::Wait(lacking_in(members, moving));
+        return lacking_in(members, moving);
     }
     let is_ready = |it: &MemberState| it.pod == Pod::Ready;
     // It serves nobody: it holds nothing, or it is not ready and may never come back as it is.
@@ -124,13 +124,13 @@ fn replace(members: &[MemberState]) -> Step {
         if lacking.is_outdated && !is_ready(lacking) && others_work && may_go(lacking) {
             return Step::Replace(lacking.name.clone());
         }
-        return Step::Wait(lacking_in(members, lacking));
+        return lacking_in(members, lacking);
     }
     let outdated = |role: Role| members.iter().rev().filter(move |it| it.is_outdated && it.role == role);
     let chosen = outdated(Role::InSync).next().or_else(|| outdated(Role::Primary).find(|it| may_go(it)));
     match chosen {
         Some(member) => Step::Replace(member.name.clone()),
-        None => Step::Wait("waits for a replica that can take over from the primary of its shard".into()),
+        None => Step::Wait(Wait::new("waits for a replica that can take over from the primary of its shard")),
     }
 }
 
@@ -138,13 +138,13 @@ fn is_only_one(members: &[MemberState], member: &MemberState) -> bool {
     members.iter().filter(|it| it.shard == member.shard).count() == 1
 }
 
-/// What is said while a member lacks something.
-fn lacking_in(members: &[MemberState], member: &MemberState) -> String {
+/// While a member lacks something.
+fn lacking_in(members: &[MemberState], member: &MemberState) -> Step {
     let mut what = waits_for(member);
     if is_only_one(members, member) {
         what.push_str("; its part of the data is away meanwhile, as redis.replicasPerShard is 0");
     }
-    what
+    Step::Wait(Wait::on(member, what))
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub fn plan(policy: DeletionPolicy, observed: &Observed) -> Plan {
                 .map(|it| delete(it, runs_pods(it.key.kind)))
                 .collect(),
             waits_for: Some(format!("waits for the pods of {} to end", names.join(" and "))),
+            ..Plan::default()
         };
     }
     match policy {
@@ -51,7 +52,7 @@ pub fn plan(policy: DeletionPolicy, observed: &Observed) -> Plan {
                 namespace.key.name,
                 observed.namespace_waits_for()
             );
-            Plan { steps, waits_for: Some(waits_for.trim_end().to_owned()) }
+            Plan { steps, waits_for: Some(waits_for.trim_end().to_owned()), ..Plan::default() }
         }
         DeletionPolicy::Retain => {
             let Some(namespace) = observed.namespace() else { return Plan::default() };
@@ -61,7 +62,7 @@ pub fn plan(policy: DeletionPolicy, observed: &Observed) -> Plan {
             let steps = gone.iter().filter(|it| !it.is_terminating()).map(|it| delete(it, false)).collect();
             let waits_for =
                 (!gone.is_empty()).then(|| "waits for what is not retained to be gone".to_owned());
-            Plan { steps, waits_for }
+            Plan { steps, waits_for, ..Plan::default() }
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct MemberState {
     pub role: Role,
     /// Its pod is not as it is wanted.
     pub is_outdated: bool,
+    /// Why it may never come up as it is, in Kubernetes' word.
+    pub trouble: Option<String>,
 }
 
 /// Where a member's pod is in its life.
@@ -48,8 +50,26 @@ pub enum Role {
 pub enum Next {
     Done,
     Replace(String),
-    /// For what.
-    Wait(String),
+    Wait(Wait),
+}
+
+/// What has to happen first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub what: String,
+    /// Whose turn it is, where one member is waited for.
+    pub member: Option<String>,
+}
+
+impl Wait {
+    /// For no member alone.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), member: None }
+    }
+
+    pub(super) fn on(member: &MemberState, what: String) -> Self {
+        Self { what, member: Some(member.name.clone()) }
+    }
 }
 
 /// The next step of a rollout over these members, in the order of their ordinals.
@@ -99,12 +119,12 @@ pub fn next(members: &[MemberState]) -> Next {
         Some(primary) if members.iter().any(|it| it.role == Role::InSync) => {
             Next::Replace(primary.name.clone())
         }
-        _ => Next::Wait("waits for a replica that can take over from the primary".into()),
+        _ => Next::Wait(Wait::new("waits for a replica that can take over from the primary")),
     }
 }
 
 fn wait(for_: &MemberState) -> Next {
-    Next::Wait(waits_for(for_))
+    Next::Wait(Wait::on(for_, waits_for(for_)))
 }
 
 /// What is said while a member lacks something.
@@ -114,7 +134,8 @@ pub(super) fn waits_for(member: &MemberState) -> String {
         Pod::Absent => format!("waits for the pod {name} to be made"),
         Pod::Ending => format!("waits for the pod {name} to end"),
         Pod::NotReady | Pod::Running => {
-            format!("waits for {name} to be ready; `kubectl describe pod` says why it is not")
+            let trouble = member.trouble.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+            format!("waits for {name} to be ready{trouble}; `kubectl describe pod` says why it is not")
         }
         Pod::Ready => format!("waits for {name} to have all that the primary has"),
     }

@@ -1,5 +1,6 @@
 //! The plan, carried out in a world of maps: from any state it ends with everything there, in a safe order.
 
+mod growth;
 mod shards;
 mod sleep;
 
@@ -8,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use keystead_crds::DeletionPolicy;
 use keystead_usage::Jobs;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{

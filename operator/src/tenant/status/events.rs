@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use keystead_crds::{Failover, Phase, RedisStatus, TenantStatus, condition};
 use kube::runtime::events::EventType;
 
-use super::{RESHAPE_FAILED, WAKING, redis::changes};
+use super::{RESHAPE_FAILED, ROLLOUT_STOPPED, WAKING, redis::changes};
 use crate::tenant::names;
 
 /// An event.
@@ -19,6 +19,7 @@ pub struct Transition {
 pub fn events(previous: &TenantStatus, current: &TenantStatus) -> Vec<Transition> {
     let mut told = primaries_changed(previous, current);
     told.extend(reshape_failed(previous, current));
+    told.extend(rollout_stopped(previous, current));
     told.extend(transition(previous, current));
     told
 }
@@ -54,10 +55,22 @@ fn reshape_failed(previous: &TenantStatus, current: &TenantStatus) -> Option<Tra
     Some(Transition { kind: EventType::Warning, reason: RESHAPE_FAILED.to_owned(), note })
 }
 
+/// Of a member that does not come back: once, whatever phase the tenant is in.
+fn rollout_stopped(previous: &TenantStatus, current: &TenantStatus) -> Option<Transition> {
+    let stopped = |status: &TenantStatus| {
+        find(status, condition::RECONCILING).filter(|it| it.reason == ROLLOUT_STOPPED)
+    };
+    let now = stopped(current).filter(|_| stopped(previous).is_none())?;
+    Some(Transition { kind: EventType::Warning, reason: ROLLOUT_STOPPED.to_owned(), note: now.message })
+}
+
 /// Where the tenant has come from one phase into another.
 fn transition(previous: &TenantStatus, current: &TenantStatus) -> Option<Transition> {
     let ready = |status: &TenantStatus| find(status, condition::READY);
     let now = ready(current)?;
+    if now.reason == ROLLOUT_STOPPED {
+        return None;
+    }
     let failed = current.phase == Some(Phase::Failed);
     let same_failure =
         failed && ready(previous).is_some_and(|it| it.reason == now.reason && it.message == now.message);

@@ -8,6 +8,8 @@ use crate::tenant::{
     build,
     members::{self, Member, Says, cluster},
     names,
+    observe::Observed,
+    rollout::members::Pod,
     rotation::Stage,
     validate::{Arrangement, Shards},
 };
@@ -23,6 +25,7 @@ pub(super) fn status(outcome: &Outcome<'_>, previous: &TenantStatus, now: Timest
             ready_members,
             ready_readers: None,
             members: Vec::new(),
+            handing_over: None,
             ..former.clone()
         });
     }
@@ -36,13 +39,18 @@ pub(super) fn status(outcome: &Outcome<'_>, previous: &TenantStatus, now: Timest
         None => former.map(last_primary).zip(primary.clone()).filter(|(from, to)| from != to),
         Some(_) => former.and_then(|former| changes(former, &primaries).pop()),
     };
+    let handing_over = former.and_then(|former| handing_over(former, outcome.observed));
     let failover = change.map(|(from, to)| {
-        let planned = !outcome.is_settled || !outcome.observed.redis_is_rolled_out();
-        let reason = if planned { "HandOver" } else { "Failover" };
+        let reason = if handing_over.as_ref() == Some(&from) { "HandOver" } else { "Failover" };
         let shard = names::shard_of(&to).map(i32::from);
         Failover { at: Time(now), shard, from, to, reason: reason.into() }
     });
+    let took_over = |name: &String| failover.as_ref().is_some_and(|it| it.from == *name);
+    let is_back = |name: &String| {
+        (primary.as_ref() == Some(name) || primaries.contains(name)) && is_ready(outcome.observed, name)
+    };
     Some(RedisStatus {
+        handing_over: handing_over.filter(|it| !took_over(it) && !is_back(it)),
         topology: Some(valid.redis.topology().as_str().to_owned()),
         version: Some(valid.redis.version.clone()),
         primary,
@@ -64,6 +72,21 @@ pub(super) fn status(outcome: &Outcome<'_>, previous: &TenantStatus, now: Timest
         },
         last_failover: failover.or_else(|| former.and_then(|it| it.last_failover.clone())),
     })
+}
+
+/// The primary whose pod the operator ends, or has ended: by the time that all know of another one, it may be back.
+fn handing_over(former: &RedisStatus, observed: &Observed) -> Option<String> {
+    let was_primary = |name: &String| match names::shard_of(name) {
+        Some(_) => former.primaries.contains(name),
+        None => last_primary(former) == *name,
+    };
+    let states = observed.member_states();
+    let ends = states.into_iter().filter(|it| it.is_outdated && it.pod == Pod::Ending).map(|it| it.name);
+    ends.chain(former.handing_over.clone()).find(was_primary)
+}
+
+fn is_ready(observed: &Observed, name: &str) -> bool {
+    observed.member_states().iter().any(|it| it.name == name && it.pod == Pod::Ready)
 }
 
 /// The primary that was known last: in between there may be none for a while.

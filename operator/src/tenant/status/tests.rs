@@ -1,5 +1,6 @@
 //! The status that people and kstatus read, from what was observed.
 
+mod rollout;
 mod sleep;
 
 use std::sync::Arc;
@@ -60,12 +61,20 @@ struct Case {
     spec: Value,
     route: bool,
     settled: bool,
+    waits_on: Option<&'static str>,
     error: Option<Error>,
 }
 
 impl Case {
     fn new(redis: bool, worker: bool) -> Self {
-        Self { observed: observed(redis, worker), spec: json!({}), route: true, settled: true, error: None }
+        Self {
+            observed: observed(redis, worker),
+            spec: json!({}),
+            route: true,
+            settled: true,
+            waits_on: None,
+            error: None,
+        }
     }
 
     fn report(&self, previous: &TenantStatus, now: i64) -> TenantStatus {
@@ -77,6 +86,7 @@ impl Case {
             route_is_ready: self.route,
             is_settled: self.settled,
             waits_for: None,
+            waits_on: self.waits_on,
             error: self.error.as_ref(),
         };
         report(&tenant, previous, &outcome, at(now))
@@ -187,6 +197,7 @@ fn a_wrong_spec_is_stalled_with_its_message() {
         route_is_ready: true,
         is_settled: false,
         waits_for: None,
+        waits_on: None,
         error: Some(&error),
     };
     let status = report(&tenant, &before, &outcome, at(2));

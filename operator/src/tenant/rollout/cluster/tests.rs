@@ -21,7 +21,7 @@ fn members(shards: &[&[State]]) -> Vec<MemberState> {
     let member = |shard: usize, ordinal: usize, (pod, role, is_outdated): State| {
         let (shard, ordinal) = (u8::try_from(shard).unwrap(), u8::try_from(ordinal).unwrap());
         let name = names::shard_member(shard, ordinal);
-        MemberState { name, shard: Some(shard), pod, role, is_outdated }
+        MemberState { name, shard: Some(shard), pod, role, is_outdated, trouble: None }
     };
     shards
         .iter()
@@ -58,7 +58,7 @@ fn replaced(name: &str) -> Next {
 
 fn told(next: Next) -> String {
     match next {
-        Next::Members(Step::Wait(what)) => what,
+        Next::Members(Step::Wait(wait)) => wait.what,
         other => panic!("{other:?}"),
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn member(ordinal: usize, pod: Pod, role: Role, is_outdated: bool) -> MemberState {
-    MemberState { name: format!("redis-{ordinal}"), shard: None, pod, role, is_outdated }
+    MemberState { name: format!("redis-{ordinal}"), shard: None, pod, role, is_outdated, trouble: None }
 }
 
 fn members<const N: usize>(states: [(Pod, Role, bool); N]) -> Vec<MemberState> {
@@ -19,7 +19,7 @@ fn replace(ordinal: usize) -> Next {
 
 fn told(next: Next) -> String {
     match next {
-        Next::Wait(what) => what,
+        Next::Wait(wait) => wait.what,
         other => panic!("{other:?}"),
     }
 }
@@ -46,6 +46,25 @@ fn nobody_goes_while_another_is_away_or_lacks_something() {
     assert!(told(next(&rest((Ready, Other, false)))).contains("redis-2 to have all that the primary has"));
     let alone = members([(Ready, Primary, true), (Ready, Other, false), (Ready, Other, false)]);
     assert!(told(next(&alone)).contains("redis-1 to have all"));
+}
+
+#[test]
+fn why_a_member_may_never_come_up_is_told_at_once() {
+    let mut states = members([(Ready, Primary, true), (NotReady, Other, false), (Ready, InSync, false)]);
+    states[1].trouble = Some("ImagePullBackOff".into());
+    assert!(told(next(&states)).starts_with("waits for redis-1 to be ready (ImagePullBackOff); "));
+}
+
+#[test]
+fn it_is_told_for_whom_a_rollout_waits() {
+    let member = |states| match next(&members(states)) {
+        Next::Wait(wait) => wait.member,
+        other => panic!("{other:?}"),
+    };
+    let waits = member([(Ready, Primary, true), (NotReady, Other, false), (Ready, InSync, false)]);
+    assert_eq!(waits.as_deref(), Some("redis-1"));
+    let alone = next(&members([(Ready, Primary, true)]));
+    assert!(matches!(alone, Next::Wait(Wait { member: None, .. })), "{alone:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn report_in(stage: Stage, observed: &Observed, spec: Value, previous: &TenantSt
         route_is_ready: true,
         is_settled: true,
         waits_for: None,
+        waits_on: None,
         error: None,
     };
     report(&tenant, previous, &outcome, at(1))
