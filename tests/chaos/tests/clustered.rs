@@ -18,6 +18,19 @@ fn no_fault_loses_an_acknowledged_write() {
     assert_eq!(subject.report.broken_promises(), Vec::<String>::new());
 }
 
+/// With one, writes to its shard wait until the failed member is back.
+#[test]
+fn with_two_replicas_writes_go_on_without_who_failed() {
+    let title = "Faults, topology `Cluster`, two replicas";
+    let mut subject = Subject::ready("chaos-pairs", title, &redis(2));
+    let killed_or_ended = ["kill -9 of the primary", "kill -9 of a replica", "primary's pod deleted"];
+    for fault in FAULTS.iter().filter(|fault| killed_or_ended.contains(&fault.name) && is_wanted(fault)) {
+        subject.rounds_of(fault);
+    }
+    println!("{}", subject.report);
+    assert_eq!(subject.report.broken_promises(), Vec::<String>::new());
+}
+
 #[test]
 fn a_planned_change_fails_no_request() {
     // With one a write cannot be confirmed while a member is being replaced.
