@@ -451,7 +451,7 @@ fn where_it_speaks_tls_another_certificate_is_taken_up_and_nobody_is_cut_off() {
 #[test]
 fn the_scripts_pass_shellcheck() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tenant/build/scripts");
-    let scripts = ["start.sh", "ready.sh", "alive.sh", "tls.sh"].map(|name| folder.join(name));
+    let scripts = ["start.sh", "volume.sh", "ready.sh", "alive.sh", "tls.sh"].map(|name| folder.join(name));
     match Command::new("shellcheck").args(scripts).output() {
         Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
         Err(_) => eprintln!("skipped: shellcheck is not installed"),

@@ -48,8 +48,8 @@ fn a_new_tenant_starts_in_any_order() {
 #[test]
 fn the_scripts_pass_shellcheck() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tenant/build/scripts/replicated");
-    let scripts = keystead_operator::tenant::build::replicated::SCRIPTS.map(|(name, _)| folder.join(name));
-    match Command::new("shellcheck").args(scripts).arg(folder.join("../tls.sh")).output() {
+    let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    match Command::new("shellcheck").arg("-x").args(names).output() {
         Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
         Err(_) => eprintln!("skipped: shellcheck is not installed"),
     }
