@@ -87,6 +87,7 @@ fn a_slot_that_was_open_when_its_members_failed_loses_nothing() {
         let group = format!("-{}", job.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         job.wait().unwrap();
+        tenant.note("the job is killed");
         let pair = |shard: usize| {
             let places = (2 * shard)..(2 * shard + 2);
             let primary = tenant.primaries().into_iter().find(|place| places.contains(place)).unwrap();
@@ -112,11 +113,13 @@ fn a_slot_that_was_open_when_its_members_failed_loses_nothing() {
             vec!["MIGRATE", &to.address, "6379", "", "0", "5000", "AUTH2", "tester", "tester", "KEYS"];
         migrate.extend(keys[..5].iter().map(String::as_str));
         ok(from.redis(&migrate));
+        tenant.note("half a slot is moved");
         let failing = [("source", from, from_heir), ("target", to, to_heir)];
         for (end, member, heir) in failing {
             if fails == end || fails == "both" {
                 member.signal("KILL");
                 tenant.wait_for("another is the primary", |it| it.primaries().contains(&heir));
+                tenant.note(&format!("the {end} has failed"));
             }
         }
         if fails == "source" {
@@ -132,7 +135,9 @@ fn a_slot_that_was_open_when_its_members_failed_loses_nothing() {
                 cluster.call(&keys[0], &["SET", &keys[0], "newer"], 1).is_ok()
             });
         }
+        tenant.note("all is to be mended");
         tenant.reshape(4);
+        tenant.note("all is mended");
         let (first, rest) = keys.split_first().unwrap();
         let value = tenant.cluster().call(first, &["GET", first], 0).unwrap();
         assert_eq!(value.text(), if anew { "newer" } else { first.as_str() }, "{fails}: {}", tenant.logs());

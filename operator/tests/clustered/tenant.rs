@@ -1,13 +1,14 @@
 //! The members of a Cluster tenant as real processes, each on a loopback address of its own.
 
 use std::{
+    cell::RefCell,
     fs,
     ops::{Deref, DerefMut},
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::Child,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use keystead_operator::tenant::build::{
@@ -38,6 +39,8 @@ pub(crate) struct Tenant {
     pub(crate) members: Vec<Member>,
     replicas: usize,
     net: String,
+    /// What was seen on the way, for who reads of a failure.
+    noted: RefCell<String>,
     // Removed last.
     pub(crate) folder: TempDir,
 }
@@ -104,7 +107,13 @@ impl Tenant {
     fn with_port(shards: usize, replicas: usize, port: &str) -> Self {
         let folder = mounted(&SCRIPTS, port, &redis_conf(replicas > 0, 100 << 20));
         fs::write(folder.path().join("config/live.conf"), "maxmemory-policy noeviction\n").unwrap();
-        let mut tenant = Self { members: Vec::new(), replicas, net: free_net(&PORTS), folder };
+        let mut tenant = Self {
+            members: Vec::new(),
+            replicas,
+            net: free_net(&PORTS),
+            noted: RefCell::default(),
+            folder,
+        };
         for _ in 0..shards {
             tenant.add_shard();
         }
@@ -337,13 +346,23 @@ impl Tenant {
     }
 
     pub(crate) fn logs(&self) -> String {
-        let views = self
-            .members
-            .iter()
-            .map(|it| format!("{}: {}", it.address, it.redis(&["CLUSTER", "NODES"]).text()));
-        let views = views.collect::<Vec<_>>().join("\n");
         let files = self.members.iter().map(|it| it.folder.join(LOG)).chain([self.reshape_log()]);
-        tails(files) + &views
+        tails(files) + &self.noted.borrow() + &self.views()
+    }
+
+    /// Keeps for the logs how all see the cluster at this moment.
+    pub(crate) fn note(&self, when: &str) {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let noted = format!("== {when}, {:.3}\n{}\n", since_1970.as_secs_f64() % 86400.0, self.views());
+        self.noted.borrow_mut().push_str(&noted);
+    }
+
+    fn views(&self) -> String {
+        let view = |it: &Member| {
+            let (keys, nodes) = (it.redis(&["INFO", "keyspace"]), it.redis(&["CLUSTER", "NODES"]));
+            format!("{}: {}{}", it.address, keys.text(), nodes.text())
+        };
+        self.members.iter().map(view).collect::<Vec<_>>().join("\n")
     }
 }
 
