@@ -64,6 +64,10 @@ pub struct RedisStatus {
     /// Of the operator's table, or the tag or digest of the spec's image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The version that is known to have run last, so that the files are its own: an earlier one would not read them. Also while no
+    /// pod runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_version: Option<String>,
     /// The pod that takes the writes; absent while there is none, and where each shard has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary: Option<String>,

@@ -47,6 +47,10 @@ pub struct Args {
     /// Autoscalers of workers go by the external metric `keystead_queue_depth` too, which an adapter serves from Prometheus.
     #[arg(long, env = "KEYSTEAD_QUEUE_METRIC")]
     pub queue_metric: bool,
+    /// Tenants of which the Redis is restarted at the same time, because of a change; others wait for their turn. After an upgrade of
+    /// the operator that may be all of them.
+    #[arg(long, env = "KEYSTEAD_MAX_CONCURRENT_ROLLOUTS", value_name = "TENANTS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_concurrent_rollouts: u16,
     /// Address at which this operator serves that metric itself, over TLS, to the API server: 0.0.0.0:8443. Not at all when left out.
     #[arg(long, env = "KEYSTEAD_EXTERNAL_METRICS_LISTEN", value_name = "ADDRESS")]
     pub external_metrics_listen: Option<SocketAddr>,
@@ -92,6 +96,7 @@ impl Args {
             ),
             password_overlap: Duration::from_secs(self.password_overlap),
             usage_interval: Duration::from_secs(self.usage_interval),
+            max_concurrent_rollouts: self.max_concurrent_rollouts.into(),
             queue_metric: self.queue_metric || self.external_metrics_listen.is_some(),
         }
         .checked()

@@ -17,7 +17,10 @@ use crate::{
     cache::Cache,
     metrics::Metrics,
     settings::Settings,
-    tenant::apply::{ClientHandle, Writer},
+    tenant::{
+        apply::{ClientHandle, Writer},
+        rollout::turns::Turns,
+    },
     usage::Readings,
 };
 
@@ -30,6 +33,7 @@ pub struct Context {
     pub recorder: Recorder,
     pub readings: Arc<Readings>,
     memory: Mutex<HashMap<String, Memory>>,
+    turns: Mutex<Turns>,
 }
 
 impl fmt::Debug for Context {
@@ -57,6 +61,7 @@ impl Context {
             recorder: Recorder::new(client.clone(), reporter),
             client: ClientHandle(client),
             cache: Arc::default(),
+            turns: Mutex::new(Turns::new(settings.max_concurrent_rollouts)),
             settings,
             metrics,
             readings: Arc::default(),
@@ -85,6 +90,12 @@ impl Context {
 
     pub fn forget(&self, tenant: &str) {
         self.memory().remove(tenant);
+        self.turns().end(tenant);
+    }
+
+    /// Whose Redis is restarted.
+    pub fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn succeeded(&self, tenant: &str) {

@@ -12,6 +12,9 @@ use crate::{
 pub enum Error {
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// The tenant goes on as of the spec before, which has to be looked at again after a while.
+    #[error("{invalid}")]
+    GoesOn { invalid: Invalid, again: Option<Duration> },
     #[error(
         "the Tenant cannot be read: {0}. The definition that is installed and the operator are of different versions: upgrade the older"
     )]
@@ -53,7 +56,11 @@ impl Error {
     /// Whether somebody has to change something first (kstatus: Stalled).
     pub fn is_stalled(&self) -> bool {
         match self {
-            Self::Invalid(_) | Self::Unreadable(_) | Self::ForeignNamespace(_) | Self::Refused { .. } => true,
+            Self::Invalid(_)
+            | Self::GoesOn { .. }
+            | Self::Unreadable(_)
+            | Self::ForeignNamespace(_)
+            | Self::Refused { .. } => true,
             Self::Api { .. } | Self::NoRandomness(_) | Self::NoCertificate(_) | Self::Unsettled(_) => false,
         }
     }
@@ -61,7 +68,7 @@ impl Error {
     /// One word to search for.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Invalid(_) => "InvalidSpec",
+            Self::Invalid(_) | Self::GoesOn { .. } => "InvalidSpec",
             Self::Unreadable(_) => "Unreadable",
             Self::ForeignNamespace(_) => "NamespaceNotOurs",
             Self::Refused { .. } => "Refused",
@@ -77,6 +84,7 @@ impl Error {
     pub fn retry_after(&self, failures: u32, jitter: f64) -> Option<Duration> {
         let (first, most) = match self {
             Self::Invalid(_) | Self::Unreadable(_) => return None,
+            Self::GoesOn { again, .. } => return *again,
             // Neither is watched: a namespace of others, a quota or a storage class.
             Self::ForeignNamespace(_) | Self::Refused { .. } => {
                 (Duration::from_secs(15), Duration::from_mins(5))
@@ -138,6 +146,9 @@ mod tests {
         assert_eq!(after(3, 0.5), Duration::from_secs(1));
         assert_eq!(after(40, 0.5), Duration::from_mins(1));
         assert_eq!(after(40, 0.0), Duration::from_secs(30));
-        assert_eq!(Error::Invalid(Invalid::Range { field: "f", value: 1 }).retry_after(1, 0.5), None);
+        let wrong = Invalid::Range { field: "f", value: 1 };
+        assert_eq!(Error::Invalid(wrong.clone()).retry_after(1, 0.5), None);
+        let again = Some(Duration::from_secs(15));
+        assert_eq!(Error::GoesOn { invalid: wrong, again }.retry_after(9, 0.5), again);
     }
 }

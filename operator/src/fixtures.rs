@@ -30,6 +30,7 @@ pub(crate) fn settings() -> Settings {
         password_overlap: Duration::from_mins(5),
         usage_interval: Duration::from_secs(30),
         queue_metric: false,
+        max_concurrent_rollouts: 10,
     }
 }
 

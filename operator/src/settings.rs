@@ -53,6 +53,8 @@ pub struct Settings {
     pub usage_interval: Duration,
     /// Whether autoscalers of workers go by the depth of the queue, besides by CPU: somebody serves that as an external metric.
     pub queue_metric: bool,
+    /// Of so many tenants at most the Redis is restarted at the same time.
+    pub max_concurrent_rollouts: usize,
 }
 
 /// Where traces go.
@@ -144,6 +146,7 @@ mod tests {
             password_overlap: Duration::ZERO,
             usage_interval: Duration::from_secs(30),
             queue_metric: false,
+            max_concurrent_rollouts: 10,
         };
         assert_eq!(
             settings.checked().unwrap_err().to_string(),

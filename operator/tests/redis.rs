@@ -183,6 +183,7 @@ fn objects(spec: &Value, name: &str, credentials: &Credentials) -> Vec<Object> {
         password_overlap: Duration::ZERO,
         usage_interval: Duration::from_secs(30),
         queue_metric: false,
+        max_concurrent_rollouts: 10,
     };
     build(&Known {
         tenant: &validate(&tenant, &settings, None).unwrap(),

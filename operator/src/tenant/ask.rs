@@ -7,6 +7,7 @@ use kube::Api;
 use serde_json::Value;
 
 use super::{
+    accepted::{self, Chosen},
     build::services,
     certificates::Authority,
     credentials::{self, Outside},
@@ -16,7 +17,6 @@ use super::{
     rotation::Stage,
     sleep::{self, Idle},
     validate::{Arrangement, ValidTenant},
-    validated,
 };
 use crate::context::Context;
 
@@ -34,7 +34,8 @@ pub(super) struct Asked {
 /// Asks Redis how it is, where that decides something, and reads the passwords that somebody else keeps.
 pub(super) async fn ask(tenant: &Tenant, name: &TenantName, context: &Context) -> Asked {
     let observed = Observed::of(&context.cache, name, &context.settings.gateway_namespace);
-    let Ok(valid) = validated(tenant, &context.settings, &observed) else {
+    let chosen = accepted::choose(tenant, &context.settings, &observed, &context.status_of(tenant));
+    let Ok(Chosen { valid, .. }) = chosen else {
         return Asked::default();
     };
     let outside = match &valid.redis.existing_secret {

@@ -1,6 +1,7 @@
-//! The life of one tenant, as a pipeline: observe → validate → build → rollout → apply → status. Only `apply` and this
-//! file write; the steps between are pure.
+//! The life of one tenant, as a pipeline: observe → validate → build → rollout → apply → status. Only `apply` and `own` write;
+//! the steps between are pure.
 
+pub mod accepted;
 pub mod apply;
 mod ask;
 pub mod build;
@@ -10,6 +11,7 @@ pub mod credentials;
 pub mod members;
 pub mod names;
 pub mod observe;
+mod own;
 pub mod rollout;
 pub mod rotation;
 pub mod sleep;
@@ -22,27 +24,20 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use keystead_crds::{FIELD_MANAGER, FINALIZER, Phase, Tenant, TenantStatus};
+use keystead_crds::{FINALIZER, Phase, Tenant, TenantStatus};
 use keystead_route::TenantName;
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
-    core::DeserializeGuard,
-    runtime::{
-        controller::Action,
-        events::{Event, EventType},
-    },
-};
-use serde_json::{Value, json};
+use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
 
-use crate::{context::Context, error::Error, settings::Settings};
+use crate::{context::Context, error::Error};
+use accepted::Chosen;
 use ask::{Asked, ask};
 use build::{Known, build, reshape, services};
 use observe::Observed;
-use rollout::{Desired, Plan, deletion, growth, plan};
+use own::{add_finalizer, let_go, report_unreadable, write_status};
+use rollout::{Desired, Plan, deletion, growth, plan, turns};
 use rotation::Stage;
 use status::Outcome;
-use validate::{Arrangement, Invalid, Replicas, ValidTenant, validate};
+use validate::{Invalid, Replicas, ValidTenant};
 
 /// A Tenant as it is watched: one that cannot be read must not stop the watch of the others.
 pub type Guarded = DeserializeGuard<Tenant>;
@@ -50,18 +45,39 @@ pub type Guarded = DeserializeGuard<Tenant>;
 /// Rounds of a pass. A new tenant takes five; more than these means that somebody undoes what is done.
 const ROUNDS: usize = 10;
 
+/// Between two looks of one that waits for its turn, at least.
+const TURN: Duration = Duration::from_secs(5);
+
 /// How far a pass came.
 struct Progress {
     observed: Observed,
     valid: Option<ValidTenant>,
+    /// Why the Tenant's own spec is not what this follows from.
+    refusal: Option<Invalid>,
     route_is_ready: bool,
     plan: Plan,
+    /// Its Redis is left as it is while those of others are restarted.
+    waits_for_turn: bool,
     error: Option<Error>,
     /// That a volume does not grow.
     ungrown: Option<Error>,
 }
 
 impl Progress {
+    /// No spec is known that can be carried out.
+    fn none(observed: Observed, error: Invalid, ungrown: Option<Error>) -> Self {
+        Self {
+            route_is_ready: observed.route().is_some(),
+            observed,
+            valid: None,
+            refusal: None,
+            plan: Plan::default(),
+            waits_for_turn: false,
+            error: Some(error.into()),
+            ungrown,
+        }
+    }
+
     fn fault(&self) -> Option<&Error> {
         growth::told(self.error.as_ref(), self.ungrown.as_ref())
     }
@@ -98,7 +114,11 @@ pub async fn reconcile(tenant: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
 pub fn error_policy(tenant: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let name = tenant.name_any();
     let failures = context.failed(&name, tenant.meta().generation);
-    tracing::warn!(tenant = name, reason = error.reason(), failures, "{error}");
+    if failures > 1 && matches!(error, Error::GoesOn { .. }) {
+        tracing::debug!(tenant = name, reason = error.reason(), failures, "{error}");
+    } else {
+        tracing::warn!(tenant = name, reason = error.reason(), failures, "{error}");
+    }
     error.retry_after(failures, rand::random()).map_or_else(Action::await_change, Action::requeue)
 }
 
@@ -110,35 +130,51 @@ async fn provide(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
     }
     let asked = ask(tenant, &name, context).await;
     let progress = converge(tenant, &name, &asked, context).await;
+    let refusal = progress.refusal.clone().map(Error::Invalid);
+    let fault = refusal.as_ref().or_else(|| progress.fault());
     let outcome = Outcome {
         observed: &progress.observed,
         valid: progress.valid.as_ref(),
         route_is_ready: progress.route_is_ready,
-        is_settled: progress.fault().is_none() && progress.plan.is_empty(),
+        is_settled: fault.is_none() && progress.plan.is_empty(),
         waits_for: progress.plan.waits_for.as_deref(),
         waits_on: progress.plan.waits_on.as_deref(),
-        error: progress.fault(),
+        error: fault,
     };
     let previous = context.status_of(tenant);
     let current = status::report(tenant, &previous, &outcome, now());
+    give_turn_back(&progress, &current, context);
+    if previous != current {
+        warn_of_unlisted(&progress);
+    }
     write_status(tenant, previous, current, context).await?;
-    let next = look_again(tenant, &progress, context);
+    let next = look_again(&progress, &context.status_of(tenant));
     let has_more_to_do = progress.has_more_to_do();
     if let Some(ungrown) = progress.ungrown.as_ref().filter(|_| has_more_to_do) {
         tracing::warn!(tenant = tenant.name_any(), reason = ungrown.reason(), "{ungrown}");
     }
     let next = growth::end(progress.error, progress.ungrown, has_more_to_do, next, rand::random())?;
-    Ok(next.map_or_else(Action::await_change, Action::requeue))
+    match progress.refusal {
+        Some(invalid) => Err(Error::GoesOn { invalid, again: next }),
+        None => Ok(next.map_or_else(Action::await_change, Action::requeue)),
+    }
+}
+
+fn warn_of_unlisted(progress: &Progress) {
+    if let Some(valid) = &progress.valid
+        && let Some(what) = valid.redis.unlisted()
+    {
+        tracing::warn!(tenant = valid.name.as_str(), "{what}");
+    }
 }
 
 /// When to look again at what no watch tells.
-fn look_again(tenant: &Tenant, progress: &Progress, context: &Context) -> Option<Duration> {
+fn look_again(progress: &Progress, status: &TenantStatus) -> Option<Duration> {
     let valid = progress.valid.as_ref()?;
-    let status = context.status_of(tenant);
     let of_sleep = valid
         .sleep
         .as_ref()
-        .and_then(|sleep| sleep::look_again(sleep, &situation(valid, tenant, &progress.observed, &status)));
+        .and_then(|sleep| sleep::look_again(sleep, &situation(valid, &progress.observed, status)));
     if valid.rests() {
         return of_sleep;
     }
@@ -147,8 +183,16 @@ fn look_again(tenant: &Tenant, progress: &Progress, context: &Context) -> Option
 
 /// The same, but for its sleep.
 fn look_again_at(valid: &ValidTenant, progress: &Progress, phase: Option<Phase>) -> Option<Duration> {
+    if progress.waits_for_turn {
+        return Some(TURN.mul_f64(1.0 + rand::random::<f64>()));
+    }
     let has_members = valid.redis.has_members();
-    if has_members && !matches!(phase, Some(Phase::Ready | Phase::Suspended | Phase::Failed)) {
+    let rests = match phase {
+        // What is under way goes on as of the spec before.
+        Some(Phase::Failed) => progress.refusal.is_none() || progress.plan.is_empty(),
+        phase => matches!(phase, Some(Phase::Ready | Phase::Suspended)),
+    };
+    if has_members && !rests {
         return Some(Duration::from_secs(1));
     }
     if progress.observed.rotation() != Stage::Idle {
@@ -180,14 +224,10 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
         observed.authority.clone_from(&asked.authority);
         observed.idle = asked.idle;
         observed.demand = context.readings.demand(name.as_str(), Instant::now());
-        let valid = match validated(tenant, &context.settings, &observed) {
-            Ok(valid) => rested(valid, tenant, &observed, &context.status_of(tenant)),
-            Err(error) => {
-                let route_is_ready = observed.route().is_some();
-                let error = Some(error.into());
-                let plan = Plan::default();
-                return Progress { observed, valid: None, route_is_ready, plan, error, ungrown };
-            }
+        let status = context.status_of(tenant);
+        let (valid, refusal) = match accepted::choose(tenant, &context.settings, &observed, &status) {
+            Ok(Chosen { valid, refusal }) => (rested(valid, &observed, &status), refusal),
+            Err(error) => return Progress::none(observed, error, ungrown),
         };
         let credentials = observed.credentials(valid.needs());
         let issued = observed.issued().map(|issued| issued.ca());
@@ -200,12 +240,15 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
             redis_sets: &observed.redis_sets(),
             tls: issued.as_deref(),
         };
-        let desired = Desired {
+        let mut desired = Desired {
             objects: build(&known),
             is_complete: credentials.is_some() && known.endpoint().is_some() && known.is_secured(),
             reshape: reshape(&valid),
         };
+        let turn = await_turn(&valid, &mut desired, &observed, context);
+        let waits_for_turn = turn.is_some();
         let mut plan = plan(&valid, &desired, &observed, now());
+        plan.waits_for = plan.waits_for.or(turn);
         let volumes = plan.take_growth();
         let route_is_ready = route_is_ready(&desired, &observed);
         // Once in a pass: refused, it would be refused again.
@@ -216,7 +259,7 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
         }
         let done = |plan, error, ungrown| {
             let valid = Some(valid);
-            Progress { observed, valid, route_is_ready, plan, error, ungrown }
+            Progress { observed, valid, refusal, route_is_ready, plan, waits_for_turn, error, ungrown }
         };
         if plan.steps.is_empty() {
             return done(plan, None, ungrown);
@@ -232,44 +275,60 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
     }
 }
 
-/// The spec, with what is there and cannot just be left: an unnamed version, and shards that may still hold data.
-pub(crate) fn validated(
-    tenant: &Tenant,
-    settings: &Settings,
+/// Takes its turn, where its Redis is to be restarted. While others have theirs, it is left as it is, and what is waited for is given.
+fn await_turn(
+    valid: &ValidTenant,
+    desired: &mut Desired,
     observed: &Observed,
-) -> Result<ValidTenant, Invalid> {
-    let mut valid = validate(tenant, settings, observed.provisioned_version())?;
-    if let Some(running) = observed.running_version(valid.redis.has_members()) {
-        validate::takes_the_place_of(&valid.redis, running)?;
+    context: &Context,
+) -> Option<String> {
+    let (name, uid) = (valid.name.as_str(), valid.uid.as_str());
+    if valid.rests() {
+        return None;
     }
-    if let Arrangement::Cluster(shards) = &mut valid.redis.arrangement {
-        shards.leaving = observed.leaving(shards.wanted);
+    if observed.redis_is_being_replaced() {
+        context.turns().take(name, uid, Instant::now());
+        return None;
     }
-    Ok(valid)
+    if !turns::restarts(valid, desired, observed) {
+        return None;
+    }
+    let others = context.turns().ask(name, uid, Instant::now()).err()?;
+    turns::hold_back(desired, observed);
+    Some(turns::waits(others))
+}
+
+/// Ends its turn when its Redis is as it is wanted, and lets others have theirs when it has stopped before that.
+fn give_turn_back(progress: &Progress, status: &TenantStatus, context: &Context) {
+    let Some(valid) = &progress.valid else { return };
+    let observed = &progress.observed;
+    let is_restarted = progress.error.is_none()
+        && observed.redis_is_rolled_out()
+        && usize::try_from(observed.redis_ready()).is_ok_and(|ready| ready >= valid.redis.pods().len());
+    if valid.rests() || is_restarted {
+        context.turns().end(valid.name.as_str());
+    } else if status::has_stopped(status) {
+        context.turns().pass(valid.name.as_str());
+    }
 }
 
 /// With its sleep, as it goes on from here. Its Redis ends last: when all are told that it sleeps, and its worker is away.
-fn rested(valid: ValidTenant, tenant: &Tenant, observed: &Observed, status: &TenantStatus) -> ValidTenant {
+fn rested(valid: ValidTenant, observed: &Observed, status: &TenantStatus) -> ValidTenant {
     let before = observed.sleep();
-    let sleep = sleep::next(before.as_ref(), &situation(&valid, tenant, observed, status));
+    let sleep = sleep::next(before.as_ref(), &situation(&valid, observed, status));
     let is_told = before.is_some_and(|before| before.stage == sleep::Stage::Asleep);
     valid.sleeping(sleep, is_told && observed.worker_is_away())
 }
 
-fn situation<'a>(
-    valid: &'a ValidTenant,
-    tenant: &Tenant,
-    observed: &Observed,
-    status: &TenantStatus,
-) -> sleep::Situation<'a> {
+fn situation<'a>(valid: &'a ValidTenant, observed: &Observed, status: &TenantStatus) -> sleep::Situation<'a> {
     sleep::Situation {
         idle_after: valid.idle_after,
         is_suspended: valid.suspended,
         is_settled: matches!(status.phase, Some(Phase::Ready | Phase::Suspended))
-            && status.observed_generation == tenant.metadata.generation
+            && status.observed_generation == valid.generation
             && observed.rotation() == Stage::Idle,
         schedules: (valid.worker.replicas != Replicas::Fixed(0)).then_some(&valid.worker.schedules[..]),
-        generation: tenant.metadata.generation,
+        generation: valid.generation,
         calls: observed.calls(),
         idle: observed.idle,
         serves: status::redis_serves(valid, observed),
@@ -292,6 +351,7 @@ async fn remove(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
     let Ok(name) = tenant.name_any().parse::<TenantName>() else {
         return let_go(tenant, context).await;
     };
+    context.turns().end(name.as_str());
     let writer = context.writer(&name);
     let observe = || Observed::of(&context.cache, &name, &context.settings.gateway_namespace);
     if observe().namespace().is_none() {
@@ -318,123 +378,6 @@ async fn remove(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
     let current = status::report_deletion(tenant, &previous, waits_for.as_deref(), error.as_ref(), now());
     write_status(tenant, previous, current, context).await?;
     error.map_or_else(|| Ok(Action::await_change()), Err)
-}
-
-async fn add_finalizer(tenant: &Tenant, context: &Context) -> Result<(), Error> {
-    // With the uid: a Tenant that has gone in the meantime is not made anew by this.
-    let body = manifest(tenant.meta(), &[FINALIZER], None);
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let answer = tenants(context).patch(&tenant.name_any(), &params, &Patch::Apply(&body)).await;
-    context.metrics.wrote_tenant("finalizer");
-    answer.map(drop).map_err(|source| api_error("put the finalizer on the Tenant", source))
-}
-
-async fn let_go(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
-    let name = tenant.name_any();
-    let failed = |source| api_error("take the finalizer off the Tenant", source);
-    let Some(found) = tenants(context).get_metadata_opt(&name).await.map_err(failed)? else {
-        return Ok(Action::await_change());
-    };
-    if found.metadata.uid == tenant.metadata.uid {
-        let finalizers: Vec<_> = found.finalizers().iter().filter(|it| *it != FINALIZER).collect();
-        let patch = json!({
-            "metadata": { "finalizers": finalizers, "resourceVersion": found.metadata.resource_version },
-        });
-        match tenants(context).patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            answer => drop(answer.map_err(failed)?),
-        }
-        context.metrics.wrote_tenant("finalizer");
-    }
-    context.forget(&name);
-    tracing::info!(tenant = name, "the tenant is gone");
-    Ok(Action::await_change())
-}
-
-/// Writes the status where it has changed, and tells of a transition.
-async fn write_status(
-    tenant: &Tenant,
-    previous: TenantStatus,
-    current: TenantStatus,
-    context: &Context,
-) -> Result<(), Error> {
-    if previous == current {
-        return Ok(());
-    }
-    let body = manifest(tenant.meta(), &[], Some(&current));
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let answer = tenants(context).patch_status(&tenant.name_any(), &params, &Patch::Apply(&body)).await;
-    context.metrics.wrote_tenant("status");
-    answer.map(drop).map_err(|source| api_error("write the status of the Tenant", source))?;
-    for transition in status::events(&previous, &current) {
-        publish(tenant, transition.kind, transition.reason, transition.note, context).await;
-    }
-    context.remember(tenant, current);
-    Ok(())
-}
-
-/// An event that cannot be written is no reason to fail.
-async fn publish(tenant: &Tenant, type_: EventType, reason: String, note: String, context: &Context) {
-    let mut note = note;
-    // The most that the API server takes is 1024 bytes.
-    note.truncate(note.floor_char_boundary(1000));
-    let event = Event { type_, reason, note: Some(note), action: "Reconcile".into(), secondary: None };
-    if let Err(error) = context.recorder.publish(&event, &tenant.object_ref(&())).await {
-        tracing::warn!(tenant = tenant.name_any(), %error, "an event cannot be written");
-    }
-}
-
-async fn report_unreadable(
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    error: &Error,
-    context: &Context,
-) {
-    let mut tenant =
-        Tenant::new(metadata.name.as_deref().unwrap_or_default(), keystead_crds::TenantSpec::default());
-    tenant.metadata = metadata.clone();
-    let previous = context.status_of(&tenant);
-    let outcome = Outcome {
-        observed: &Observed::default(),
-        valid: None,
-        route_is_ready: false,
-        is_settled: false,
-        waits_for: None,
-        waits_on: None,
-        error: Some(error),
-    };
-    let current = status::report(&tenant, &previous, &outcome, now());
-    if let Err(error) = write_status(&tenant, previous, current, context).await {
-        tracing::warn!(tenant = tenant.name_any(), %error, "the status cannot be written");
-    }
-}
-
-/// A Tenant for server-side apply: with the uid, so that one which has gone is not made anew.
-fn manifest(
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    finalizers: &[&str],
-    status: Option<&TenantStatus>,
-) -> Value {
-    let mut body = json!({
-        "apiVersion": Tenant::api_version(&()),
-        "kind": Tenant::kind(&()),
-        "metadata": { "name": metadata.name, "uid": metadata.uid },
-    });
-    if !finalizers.is_empty() {
-        body["metadata"]["finalizers"] = json!(finalizers);
-    }
-    if let Some(status) = status {
-        // What is used is written by another manager, when it has changed.
-        body["status"] = json!(TenantStatus { usage: None, ..status.clone() });
-    }
-    body
-}
-
-fn tenants(context: &Context) -> Api<Tenant> {
-    Api::all(context.client.0.clone())
-}
-
-fn api_error(what: &str, source: kube::Error) -> Error {
-    Error::Api { what: what.to_owned(), source: Box::new(source) }
 }
 
 /// To the second, as Kubernetes writes times.

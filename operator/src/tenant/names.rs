@@ -59,6 +59,8 @@ pub const METRIC_LABEL: &str = "tenant";
 
 /// Hash of what was desired when an object was last written.
 pub const APPLIED_ANNOTATION: &str = "keystead.io/applied";
+/// Hash of the template of its pods, of a StatefulSet of Redis.
+pub const TEMPLATE_ANNOTATION: &str = "keystead.io/template";
 /// Hash of the configuration that a pod was started with.
 pub const CONFIG_ANNOTATION: &str = "keystead.io/config";
 

@@ -1,5 +1,7 @@
 //! What is there of a tenant, read from what the watches have brought. Asks the API server nothing.
 
+mod version;
+
 use std::collections::BTreeSet;
 
 use k8s_openapi::{api::core::v1::NamespaceStatus, jiff::Timestamp};
@@ -14,7 +16,6 @@ use super::{
     rollout::members::{MemberState, Pod, Role},
     rotation::{self, SINCE_ANNOTATION, Stage},
     sleep::{self, Calls, Idle, Sleep},
-    validate::version_numbers,
 };
 use crate::{
     cache::{Cache, Key, Objects, Seen},
@@ -195,27 +196,6 @@ impl Observed {
         self.sets_of_redis().filter_map(|set| Some((set.key.name.as_str(), set.at("/spec")?))).collect()
     }
 
-    /// The version of Redis that is there already.
-    pub fn provisioned_version(&self) -> Option<&str> {
-        self.sets_of_redis().find_map(|set| set.metadata("labels")?.get(names::VERSION_LABEL)?.as_str())
-    }
-
-    /// The version of Redis that is known to have written the data: what the StatefulSets say, where that is borne out. The tag of
-    /// an image need not be a version, and the pods of one may never have run.
-    pub fn running_version(&self, has_members: bool) -> Option<&str> {
-        let named = self.provisioned_version()?;
-        let says_so = |member: &Member| {
-            let own = member.version.as_deref().and_then(version_numbers);
-            own.is_some() && own == version_numbers(named)
-        };
-        let is_borne_out = if has_members {
-            self.members.iter().any(says_so)
-        } else {
-            self.redis_is_rolled_out() && self.redis_ready() > 0
-        };
-        is_borne_out.then_some(named)
-    }
-
     /// Numbers of the shards beyond the first `wanted` of which something is left: a volume may hold a part of the data, also
     /// of an earlier Tenant.
     pub fn leaving(&self, wanted: u8) -> Vec<u8> {
@@ -257,19 +237,6 @@ impl Observed {
     pub fn readers_ready(&self) -> Option<i32> {
         self.get(Kind::StatefulSet, names::REDIS_READERS)?;
         Some(self.count(Kind::StatefulSet, names::REDIS_READERS, "/status/readyReplicas"))
-    }
-
-    /// Whether no pod of an earlier template is left. It may be away nevertheless.
-    pub fn redis_is_rolled_out(&self) -> bool {
-        // Where pods are replaced by us, the controller does not count them.
-        let by_us =
-            |set: &Seen| set.at("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete");
-        let is_rolled_out =
-            |set: &Seen| by_us(set) || set.at("/status/currentRevision") == set.at("/status/updateRevision");
-        let is_as_wanted = |it: &MemberState| !it.is_outdated && it.pod != Pod::Absent;
-        self.has_redis()
-            && self.sets_of_redis().all(|set| Self::is_seen_by_its_controller(set) && is_rolled_out(set))
-            && (!self.sets_of_redis().any(by_us) || self.member_states().iter().all(is_as_wanted))
     }
 
     /// The members as a rollout sees them; without those whose StatefulSet is not there yet, or was not seen by its controller.

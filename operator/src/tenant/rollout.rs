@@ -10,6 +10,7 @@ pub mod deletion;
 pub mod growth;
 pub mod members;
 pub mod reshape;
+pub mod turns;
 pub mod workers;
 
 use k8s_openapi::jiff::Timestamp;

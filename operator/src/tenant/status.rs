@@ -24,6 +24,7 @@ use super::{
 use crate::{error::Error, kinds::Kind};
 
 pub use events::events;
+pub use stopped::has_stopped;
 use stopped::stopped;
 
 /// The Job that distributes the data of a Cluster ended without having done so.
@@ -128,7 +129,7 @@ pub fn report(
         }
         (None, true) if is_asleep => Said::new(true, "Sleeping", sleeps(outcome)),
         (None, false) if is_asleep => Said::new(false, "FallingAsleep", falls_asleep(outcome)),
-        (None, true) => Said::new(true, "Ready", "the tenant is served"),
+        (None, true) => Said::new(true, "Ready", served(outcome)),
         (None, false) if let Some(why) = &stopped => Said::new(false, ROLLOUT_STOPPED, why),
         (None, false) => {
             let said = not_ready(phase, [&redis, &worker, &route], lacking.as_deref(), outcome, is_suspended);
@@ -136,7 +137,7 @@ pub fn report(
         }
     };
     let reconciling = match (&stalled, outcome.error) {
-        (Some(_), _) => Said::new(false, "Stalled", "somebody has to change something first"),
+        (Some(_), _) => Said::new(false, "Stalled", stalls(outcome)),
         (None, Some(error)) => Said::new(true, error.reason(), format!("trying again: {error}")),
         (None, None) if done => Said::new(false, "Done", "everything is as the spec says"),
         (None, None) if let Some(why) = stopped => Said::new(true, ROLLOUT_STOPPED, why),
@@ -209,6 +210,21 @@ pub fn report_deletion(
         endpoint: None,
         usage: previous.usage.clone(),
     }
+}
+
+/// What is said of one for which somebody has to do something.
+fn stalls(outcome: &Outcome<'_>) -> &'static str {
+    match (outcome.error, outcome.valid) {
+        (Some(Error::Invalid(_)), Some(_)) => {
+            "somebody has to change something first; the tenant goes on as of the spec that was accepted last"
+        }
+        _ => "somebody has to change something first",
+    }
+}
+
+fn served(outcome: &Outcome<'_>) -> String {
+    let unlisted = outcome.valid.and_then(|it| it.redis.unlisted());
+    unlisted.map_or_else(|| "the tenant is served".to_owned(), |what| format!("the tenant is served; {what}"))
 }
 
 /// What is said of one that sleeps.

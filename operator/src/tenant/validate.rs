@@ -21,13 +21,16 @@ use keystead_route::{
 use kube::ResourceExt as _;
 
 use super::{
+    accepted,
     credentials::Needs,
     rotation::REQUEST_ANNOTATION,
     sleep::{Sleep, Stage},
 };
 use crate::settings::Settings;
 
-pub use redis::{Arrangement, Shards, Storage, ValidRedis, ValidTls, takes_the_place_of, version_numbers};
+pub use redis::{
+    Arrangement, Provisioned, Shards, Storage, ValidRedis, ValidTls, takes_the_place_of, version_numbers,
+};
 
 /// Most pods of a worker that scales by itself, where the spec does not say.
 const DEFAULT_MAX_REPLICAS: i32 = 10;
@@ -37,6 +40,10 @@ const DEFAULT_MAX_REPLICAS: i32 = 10;
 pub struct ValidTenant {
     pub name: TenantName,
     pub uid: String,
+    /// That of the Tenant whose spec this is.
+    pub generation: Option<i64>,
+    /// That spec, as it is kept for when another one is refused.
+    pub accepted: Option<String>,
     /// What the annotation that asks for new passwords says.
     pub rotation_request: Option<String>,
     /// For how long a password is still valid after another took its place.
@@ -200,7 +207,7 @@ pub enum Invalid {
     )]
     FsyncTooNew { version: String },
     #[error(
-        "Redis {version} does not read the files of {running}, which runs: choose {running} or later. Where the tag of redis.image is not the version of its Redis, name the image by its digest only"
+        "Redis {version} does not read the files of {running}, which has written them: choose {running} or later. Where the tag of redis.image is not the version of its Redis, name the image by its digest only"
     )]
     Downgrade { version: String, running: String },
     #[error("{field}: {source}")]
@@ -217,22 +224,25 @@ pub enum Invalid {
     Range { field: &'static str, value: i64 },
 }
 
-/// Checks a Tenant. `provisioned_version` is that of the Redis which is there already: a tenant that names no version
-/// stays on it when the operator's default changes.
+/// Checks a Tenant. `provisioned` is the Redis which is there already: a tenant that names no version stays on it when the
+/// operator's default changes, and one that names its version when the operator's table has lost that.
 pub fn validate(
     tenant: &Tenant,
     settings: &Settings,
-    provisioned_version: Option<&str>,
+    provisioned: Option<Provisioned<'_>>,
 ) -> Result<ValidTenant, Invalid> {
     let name: TenantName = tenant.metadata.name.clone().unwrap_or_default().parse()?;
     let spec = &tenant.spec;
+    let redis = redis::valid(spec, settings, provisioned)?;
     Ok(ValidTenant {
         name,
         uid: tenant.metadata.uid.clone().unwrap_or_default(),
+        generation: tenant.metadata.generation,
+        accepted: accepted::text(tenant, &redis),
         rotation_request: tenant.annotations().get(REQUEST_ANNOTATION).cloned(),
         password_overlap: settings.password_overlap,
         suspended: spec.suspend,
-        redis: redis::valid(spec, settings, provisioned_version)?,
+        redis,
         limits: Limits {
             max_key_bytes: in_range("limits.maxKeyBytes", spec.limits.max_key_bytes.into())?,
             max_value_bytes: in_range("limits.maxValueBytes", spec.limits.max_value_bytes)?,

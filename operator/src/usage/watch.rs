@@ -31,8 +31,7 @@ use crate::{
     context::Context,
     kinds::Kind,
     tenant::{
-        Guarded, build::services, names, observe::Observed, rollout::workers, validate::ValidTenant,
-        validated,
+        Guarded, accepted, build::services, names, observe::Observed, rollout::workers, validate::ValidTenant,
     },
 };
 
@@ -135,8 +134,8 @@ fn known(tenant: &Tenant, context: &Context) -> Option<(Observed, ValidTenant)> 
     if observed.redis_ready() == 0 {
         return None;
     }
-    let valid = validated(tenant, &context.settings, &observed).ok()?;
-    Some((observed, valid))
+    let chosen = accepted::choose(tenant, &context.settings, &observed, &context.status_of(tenant)).ok()?;
+    Some((observed, chosen.valid))
 }
 
 fn target(observed: &Observed, valid: &ValidTenant) -> Option<Target> {

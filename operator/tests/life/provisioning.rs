@@ -180,6 +180,85 @@ async fn a_spec_that_cannot_be_carried_out_is_stalled_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_tenant_whose_new_spec_is_refused_goes_on_as_of_the_one_before() {
+    let Some(cluster) = Cluster::connect().await else { return };
+    let operator = Operator::leading(&cluster, "one").await;
+    let name = "kst-refused";
+    let namespace = format!("tenant-{name}");
+    cluster.apply_tenant(name, &json!({ "limits": { "maxKeyBytes": 99 } })).await;
+    cluster.wait_for(name, "RouteReady", "True").await;
+    let set = cluster.get("apps", "v1", "StatefulSet", &namespace, "redis").await.unwrap();
+
+    let wrong = json!({ "limits": { "maxKeyBytes": 7 }, "redis": { "version": "9.9" } });
+    cluster.apply_tenant(name, &wrong).await;
+    let stalled = cluster.wait_for(name, "Stalled", "True").await.status.unwrap();
+    let said = |type_: &str| stalled.conditions.iter().find(|it| it.type_ == type_).unwrap().message.clone();
+    assert!(
+        said("Ready").starts_with("the operator has no image for redis.version 9.9"),
+        "{}",
+        said("Ready")
+    );
+    assert!(said("Reconciling").ends_with("goes on as of the spec that was accepted last"));
+
+    // Also by an operator that did not see that spec.
+    operator.terminate().await;
+    let _operator = Operator::leading(&cluster, "two").await;
+    let policies = cluster.api("networking.k8s.io", "v1", "NetworkPolicy", Some(&namespace));
+    policies.delete("default-deny", &kube::api::DeleteParams::default()).await.unwrap();
+    eventually("what was deleted is there again", async || {
+        let names = cluster.names("networking.k8s.io", "v1", "NetworkPolicy", &namespace).await;
+        if names.iter().any(|it| it == "default-deny") { Ok(()) } else { Err(format!("{names:?}")) }
+    })
+    .await;
+    cluster.wait_for(name, "Stalled", "True").await;
+    assert_eq!(route(&cluster, name).await["limits"]["maxKeyBytes"], json!(99));
+    let after = cluster.get("apps", "v1", "StatefulSet", &namespace, "redis").await.unwrap();
+    assert_eq!(after["spec"], set["spec"]);
+
+    cluster.apply_tenant(name, &json!({ "limits": { "maxKeyBytes": 7 } })).await;
+    cluster.wait_for(name, "Stalled", "False").await;
+    eventually("the spec that was corrected is carried out", async || {
+        let told = route(&cluster, name).await["limits"]["maxKeyBytes"].clone();
+        if told == json!(7) { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    cluster.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_version_that_the_table_has_lost_goes_on_with_its_image() {
+    let Some(cluster) = Cluster::connect().await else { return };
+    let operator = Operator::leading(&cluster, "one").await;
+    let name = "kst-lost";
+    let namespace = format!("tenant-{name}");
+    cluster.apply_tenant(name, &json!({})).await;
+    cluster.wait_for(name, "RouteReady", "True").await;
+    let image = async || {
+        let set = cluster.get("apps", "v1", "StatefulSet", &namespace, "redis").await.unwrap();
+        set["spec"]["template"]["spec"]["containers"][0]["image"].clone()
+    };
+    let before = image().await;
+    operator.terminate().await;
+    // As if it had been made by an operator whose table had a version that this one has not.
+    let labels = json!({ "metadata": { "labels": { "app.kubernetes.io/version": "99.0" } } });
+    let sets = cluster.api("apps", "v1", "StatefulSet", Some(&namespace));
+    sets.patch("redis", &PatchParams::default(), &Patch::Merge(&labels)).await.unwrap();
+    cluster
+        .apply_tenant(name, &json!({ "redis": { "version": "99.0" }, "limits": { "maxKeyBytes": 7 } }))
+        .await;
+
+    let _operator = Operator::leading(&cluster, "two").await;
+    cluster.wait_for(name, "Stalled", "False").await;
+    eventually("the rest of its spec is carried out", async || {
+        let told = route(&cluster, name).await["limits"]["maxKeyBytes"].clone();
+        if told == json!(7) { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    assert_eq!(image().await, before);
+    cluster.clean_up().await;
+}
+
+#[tokio::test]
 async fn a_volume_that_cannot_grow_stalls_with_what_to_do_and_redis_goes_on() {
     let Some(cluster) = Cluster::connect().await else { return };
     let (_, classes) = cluster.kubectl(&["get", "storageclasses", "-o", "json"], "");

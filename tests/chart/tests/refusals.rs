@@ -64,6 +64,11 @@ fn external_metrics_have_one_server() {
 }
 
 #[test]
+fn an_upgrade_that_would_restart_nobody_is_refused() {
+    refused(&["--set", "operator.maxConcurrentRollouts=0"], "minimum: got 0, want 1");
+}
+
+#[test]
 fn a_certificate_without_a_host_is_refused() {
     refused(&["--set", "gateway.ingress.tlsSecretName=x"], "without gateway.ingress.host");
 }

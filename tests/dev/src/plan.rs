@@ -155,6 +155,7 @@ fn settings() -> Result<Settings> {
         password_overlap: std::time::Duration::ZERO,
         usage_interval: std::time::Duration::from_secs(30),
         queue_metric: false,
+        max_concurrent_rollouts: 10,
     }
     .checked()?)
 }

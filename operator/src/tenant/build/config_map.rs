@@ -18,7 +18,7 @@ use crate::{
 /// The file of settings that Redis takes while it runs.
 pub(super) const LIVE: &str = "live.conf";
 /// The file of all members with their addresses, in Cluster also their shards.
-pub(super) const MEMBERS: &str = "members";
+pub const MEMBERS: &str = "members";
 const START: &str = include_str!("scripts/start.sh");
 const VOLUME: &str = include_str!("scripts/volume.sh");
 const READY: &str = include_str!("scripts/ready.sh");

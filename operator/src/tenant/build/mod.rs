@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{cache::Key, kinds::Kind, settings::Settings};
 
+pub use config_map::MEMBERS;
 pub use namespace::TENANT_ANNOTATION;
 pub use tls::{REDIS_CONF as TLS_CONF, SCRIPT as TLS_SCRIPT};
 

@@ -1,11 +1,13 @@
 //! The tenant's namespace, in which Pod Security admits only restricted pods.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Namespace;
 
 use super::{Object, object, unowned};
 use crate::{
     kinds::Kind,
-    tenant::{names, validate::ValidTenant},
+    tenant::{accepted, names, validate::ValidTenant},
 };
 
 /// Says whose namespace it is, also when its labels were changed: one without it is never taken over.
@@ -18,6 +20,8 @@ pub(super) fn build(tenant: &ValidTenant) -> Object {
     for mode in ["enforce", "audit", "warn"] {
         labels.insert(format!("pod-security.kubernetes.io/{mode}"), "restricted".into());
     }
-    metadata.annotations = Some([(TENANT_ANNOTATION.to_owned(), tenant.name.to_string())].into());
+    let mut annotations = BTreeMap::from([(TENANT_ANNOTATION.to_owned(), tenant.name.to_string())]);
+    annotations.extend(tenant.accepted.clone().map(|text| (accepted::ANNOTATION.to_owned(), text)));
+    metadata.annotations = Some(annotations);
     object(Kind::Namespace, &Namespace { metadata, ..Namespace::default() })
 }

@@ -97,6 +97,8 @@ fn set(
         ..StatefulSet::default()
     };
     let mut set = object(Kind::StatefulSet, &set);
+    let template = hash([set.body["spec"]["template"].to_string().as_bytes()]);
+    set.body["metadata"]["annotations"][names::TEMPLATE_ANNOTATION] = json!(template);
     // Several members cannot be had with the other one: the rollout has the set made anew then.
     if let Some(policy) = existing.and_then(|it| it.get("podManagementPolicy")).filter(|_| !has_members) {
         set.body["spec"]["podManagementPolicy"] = policy.clone();

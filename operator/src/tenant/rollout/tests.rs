@@ -3,6 +3,7 @@
 mod growth;
 mod shards;
 mod sleep;
+mod waiting;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -53,6 +53,10 @@ pub(super) fn status(outcome: &Outcome<'_>, previous: &TenantStatus, now: Timest
         handing_over: handing_over.filter(|it| !took_over(it) && !is_back(it)),
         topology: Some(valid.redis.topology().as_str().to_owned()),
         version: Some(valid.redis.version.clone()),
+        data_version: {
+            let runs = outcome.observed.running_version(valid.redis.has_members()).map(str::to_owned);
+            runs.or_else(|| former.and_then(|it| it.data_version.clone()))
+        },
         primary,
         primaries,
         shards: valid.redis.shards().map(|shards| {

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use keystead_crds::{TenantStatus, condition};
 
-use super::Outcome;
+use super::{Outcome, ROLLOUT_STOPPED};
 use crate::{
     kinds::Kind,
     tenant::{
@@ -38,6 +38,11 @@ pub(super) fn stopped(
              says why. Correct the spec, such as the image{rest}"
         )
     })
+}
+
+/// Whether a rollout has stopped, as is said.
+pub fn has_stopped(status: &TenantStatus) -> bool {
+    status.conditions.iter().any(|it| it.type_ == condition::RECONCILING && it.reason == ROLLOUT_STOPPED)
 }
 
 /// The pod of a single Redis, while it is replaced by its StatefulSet.

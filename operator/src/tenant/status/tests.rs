@@ -22,7 +22,7 @@ use crate::{
                 tests::{Shard, formed, members as cluster_members, strangers},
             },
         },
-        validate::{Invalid, validate},
+        validate::{Invalid, Provisioned, validate},
     },
 };
 
@@ -206,6 +206,65 @@ fn a_wrong_spec_is_stalled_with_its_message() {
     assert_eq!(find(&status, "Reconciling").status, "False");
     assert_eq!(find(&status, "Ready").message, "f is 0: it is out of range");
     assert_eq!(status.redis, before.redis, "what is running goes on");
+}
+
+#[test]
+fn a_tenant_whose_new_spec_is_refused_goes_on_and_says_so() {
+    let wrong = || Some(Error::Invalid(Invalid::Range { field: "f", value: 0 }));
+    let ready = Case::new(true, true).report(&TenantStatus::default(), 1);
+    let refused = Case { error: wrong(), ..Case::new(false, true) }.report(&ready, 2);
+    assert_eq!(refused.phase, Some(Phase::Failed));
+    assert_eq!(find(&refused, "Ready").message, "f is 0: it is out of range");
+    assert_eq!(words(&refused)[2..4], ["Stalled=True InvalidSpec", "RedisAvailable=False PodNotReady"]);
+    assert_eq!(
+        find(&refused, "Reconciling").message,
+        "somebody has to change something first; the tenant goes on as of the spec that was accepted last"
+    );
+    let back = Case { error: wrong(), ..Case::new(true, true) }.report(&refused, 3);
+    assert_eq!(find(&back, "RedisAvailable").status, "True", "the rest of the status does not stand still");
+    assert_eq!(events(&refused, &back), []);
+}
+
+#[test]
+fn a_version_that_the_table_has_lost_is_told_and_no_failure() {
+    let tenant = fixtures::tenant(json!({ "redis": { "version": "6.2" } }));
+    let there = Provisioned { version: "6.2", image: Some("mirror.test/redis:6.2"), has_written: true };
+    let valid = validate(&tenant, &fixtures::settings(), Some(there)).unwrap();
+    let outcome = Outcome {
+        observed: &observed(true, true),
+        valid: Some(&valid),
+        route_is_ready: true,
+        is_settled: true,
+        waits_for: None,
+        waits_on: None,
+        error: None,
+    };
+    let status = report(&tenant, &TenantStatus::default(), &outcome, at(1));
+    assert_eq!(status.phase, Some(Phase::Ready));
+    assert_eq!(
+        find(&status, "Ready").message,
+        "the tenant is served; the operator has no image for Redis 6.2 any more, so it stays on mirror.test/redis:6.2: \
+         choose one of 7.0, 7.2 as redis.version"
+    );
+}
+
+#[test]
+fn what_ran_last_is_noted_until_something_else_does() {
+    let version = |status: &TenantStatus| status.redis.clone().unwrap().data_version;
+    let of = |ready: bool| {
+        let mut case = Case::new(ready, true);
+        let labels = json!({ keystead_route::TENANT_LABEL: "shop", names::VERSION_LABEL: "7.2" });
+        let key = case.observed.get(Kind::StatefulSet, "redis").unwrap().key.clone();
+        let mut body = case.observed.objects[&key].body.clone();
+        body["metadata"]["labels"] = labels;
+        case.observed.objects.insert(key, Arc::new(Seen::new(Kind::StatefulSet, body).unwrap().1));
+        case
+    };
+    let began = of(false).report(&TenantStatus::default(), 1);
+    assert_eq!(version(&began), None);
+    let ready = of(true).report(&began, 2);
+    assert_eq!(version(&ready).as_deref(), Some("7.2"));
+    assert_eq!(version(&of(false).report(&ready, 3)).as_deref(), Some("7.2"), "its pod is away");
 }
 
 #[test]

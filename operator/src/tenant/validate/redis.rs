@@ -31,6 +31,8 @@ pub struct ValidRedis {
     pub image: String,
     /// Of the operator's table, or the tag or digest of the spec's own image.
     pub version: String,
+    /// Where the operator's table no longer has that version: those that it has.
+    pub unlisted: Option<String>,
     pub resources: ValidResources,
     /// `maxmemory`, in bytes.
     pub max_memory: u64,
@@ -48,6 +50,16 @@ pub struct ValidRedis {
 pub struct ValidTls {
     /// Secret with the authority that signs; none: we make one.
     pub issuer_secret: Option<String>,
+}
+
+/// The Redis that is there already.
+#[derive(Clone, Copy, Debug)]
+pub struct Provisioned<'a> {
+    /// As a label's value.
+    pub version: &'a str,
+    pub image: Option<&'a str>,
+    /// It is known to have written the data: it may also never have come up.
+    pub has_written: bool,
 }
 
 /// How many Redis there are, and what they are to each other.
@@ -98,6 +110,15 @@ impl ValidRedis {
         self.arrangement != Arrangement::Standalone
     }
 
+    /// What is to be said where the operator's table no longer has its version.
+    pub fn unlisted(&self) -> Option<String> {
+        let Self { version, image, .. } = self;
+        let known = self.unlisted.as_ref()?;
+        Some(format!(
+            "the operator has no image for Redis {version} any more, so it stays on {image}: choose one of {known} as redis.version"
+        ))
+    }
+
     pub fn shards(&self) -> Option<&Shards> {
         match &self.arrangement {
             Arrangement::Cluster(shards) => Some(shards),
@@ -125,13 +146,13 @@ pub enum Storage {
 pub(super) fn valid(
     spec: &TenantSpec,
     settings: &Settings,
-    provisioned_version: Option<&str>,
+    provisioned: Option<Provisioned<'_>>,
 ) -> Result<ValidRedis, Invalid> {
     let redis = &spec.redis;
     for (name, value) in &redis.config {
         check_setting(name, value)?;
     }
-    let (image, version) = redis_image(spec, settings, provisioned_version)?;
+    let Release { image, version, unlisted } = redis_image(spec, settings, provisioned)?;
     let durability = redis.durability.into();
     if durability == Durability::Fsync && is_before(&version, [7, 2]) {
         return Err(Invalid::FsyncTooNew { version });
@@ -167,6 +188,7 @@ pub(super) fn valid(
             .transpose()?,
         image,
         version,
+        unlisted,
         resources,
         // The rest is for the copies that a rewrite of the append-only file makes, client buffers and fragmentation.
         max_memory: memory / 100 * 70,
@@ -193,28 +215,50 @@ fn arrangement(redis: &RedisSpec) -> Result<Arrangement, Invalid> {
     })
 }
 
+/// Which Redis is to run.
+struct Release {
+    image: String,
+    version: String,
+    unlisted: Option<String>,
+}
+
 fn redis_image(
     spec: &TenantSpec,
     settings: &Settings,
-    provisioned_version: Option<&str>,
-) -> Result<(String, String), Invalid> {
+    provisioned: Option<Provisioned<'_>>,
+) -> Result<Release, Invalid> {
     if let Some(image) = &spec.redis.image {
         let (name, digest) = image.split_once('@').map_or((image.as_str(), None), |(n, d)| (n, Some(d)));
         let tag = name.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag);
-        let version = tag.or(digest).unwrap_or("latest");
-        return Ok((image.clone(), names::label_value(version)));
+        let version = names::label_value(tag.or(digest).unwrap_or("latest"));
+        return Ok(Release { image: image.clone(), version, unlisted: None });
     }
     let images = &settings.redis_images.0;
-    let version = match (&spec.redis.version, provisioned_version) {
-        (Some(version), _) => version.as_str(),
-        (None, Some(version)) if images.contains_key(version) => version,
-        (None, _) => settings.default_redis_version.as_str(),
+    let default = settings.default_redis_version.as_str();
+    let stays = |there: &Provisioned<'_>| {
+        images.contains_key(there.version) || (there.has_written && is_later(there.version, default))
     };
-    let image = images.get(version).ok_or_else(|| Invalid::UnknownVersion {
-        version: version.to_owned(),
-        known: images.keys().cloned().collect::<Vec<_>>().join(", "),
-    })?;
-    Ok((image.clone(), version.to_owned()))
+    let version = match (&spec.redis.version, provisioned) {
+        (Some(version), _) => version.as_str(),
+        (None, Some(there)) if stays(&there) => there.version,
+        (None, _) => default,
+    };
+    if let Some(image) = images.get(version) {
+        return Ok(Release { image: image.clone(), version: version.to_owned(), unlisted: None });
+    }
+    let known = images.keys().cloned().collect::<Vec<_>>().join(", ");
+    let there = provisioned.filter(|there| there.version == names::label_value(version));
+    match there.and_then(|there| there.image) {
+        Some(image) => {
+            Ok(Release { image: image.to_owned(), version: version.to_owned(), unlisted: Some(known) })
+        }
+        None => Err(Invalid::UnknownVersion { version: version.to_owned(), known }),
+    }
+}
+
+/// Whether it is known to be a later one, whose files the other would not read.
+fn is_later(version: &str, than: &str) -> bool {
+    matches!((version_numbers(version), version_numbers(than)), (Some(own), Some(other)) if own > other)
 }
 
 /// Whether it is known to be an earlier one; the tag of somebody's own image may be anything.
@@ -229,12 +273,10 @@ fn is_from(version: &str, least: [u32; 2]) -> bool {
 
 /// Whether it takes the place of a later one, whose files it would not read. Where its tag says nothing of its version nobody knows.
 pub fn takes_the_place_of(redis: &ValidRedis, running: &str) -> Result<(), Invalid> {
-    match (version_numbers(&redis.version), version_numbers(running)) {
-        (Some(own), Some(other)) if own < other => {
-            Err(Invalid::Downgrade { version: redis.version.clone(), running: running.to_owned() })
-        }
-        _ => Ok(()),
+    if is_later(running, &redis.version) {
+        return Err(Invalid::Downgrade { version: redis.version.clone(), running: running.to_owned() });
     }
+    Ok(())
 }
 
 /// Major and minor, where it begins with them.

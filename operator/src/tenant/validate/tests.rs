@@ -45,8 +45,10 @@ fn a_version_outside_the_table_is_refused_with_what_there_is() {
 #[test]
 fn a_tenant_without_a_version_stays_on_the_one_it_has() {
     let tenant = crate::fixtures::tenant(json!({}));
-    let version =
-        |provisioned| validate(&tenant, &crate::fixtures::settings(), provisioned).unwrap().redis.version;
+    let version = |provisioned: Option<&str>| {
+        let provisioned = provisioned.map(|version| Provisioned { version, image: None, has_written: false });
+        validate(&tenant, &crate::fixtures::settings(), provisioned).unwrap().redis.version
+    };
     assert_eq!(version(Some("7.0")), "7.0");
     assert_eq!(version(Some("6.2")), "7.2", "a version that is no longer offered");
     assert_eq!(version(None), "7.2");
@@ -73,7 +75,7 @@ fn an_image_whose_tag_tells_of_an_earlier_redis_than_runs_is_refused() {
     let image = |image: &str| json!({ "image": image });
     assert_eq!(
         check(image("h:5000/redis:7.2-alpine"), "7.4").unwrap_err(),
-        "Redis 7.2-alpine does not read the files of 7.4, which runs: choose 7.4 or later. Where the tag of redis.image is not the version of its Redis, name the image by its digest only"
+        "Redis 7.2-alpine does not read the files of 7.4, which has written them: choose 7.4 or later. Where the tag of redis.image is not the version of its Redis, name the image by its digest only"
     );
     assert!(check(json!({ "version": "7.0" }), "7.2.4").is_err(), "also from an image to a version");
     for taken in
