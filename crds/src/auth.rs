@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.accessTokenTtl.matches('^([0-9]{1,9}[hms])+$') || !self.refreshTokenTtl.matches('^([0-9]{1,9}[hms])+$') || duration(self.accessTokenTtl) <= duration(self.refreshTokenTtl)")
-        .message("auth.accessTokenTtl is longer than auth.refreshTokenTtl: an access token is the shorter-lived of the two")
+        .message("auth.accessTokenTtl is longer than auth.refreshTokenTtl: an access token is the shorter-lived of the two"),
+    validation = Rule::new("!has(self.existingSecret) || !has(self.rotateAfter)")
+        .message("auth.rotateAfter does not go with existingSecret: who keeps the signing key replaces it"),
 )]
 pub struct AuthSpec {
     /// Open: anyone who reaches the gateway can make an account. Closed: nobody can through the API.
@@ -32,6 +34,21 @@ pub struct AuthSpec {
     /// Algorithm of the key that signs new tokens. After a change, tokens signed before stay valid until they expire.
     #[serde(default)]
     pub signing: Signing,
+    /// A Secret in the tenant's namespace in which somebody else keeps the key that signs tokens (External Secrets, Vault):
+    /// signing-eddsa.pem, an Ed25519 private key as PKCS#8 PEM, or signing-hs256, base64 of at least 32 bytes, as signing says.
+    /// When it changes, the new one is taken over; tokens signed before stay valid until they expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$') && self != 'credentials' && self != 'redis-users'")
+        .message("auth.existingSecret is the name of a Secret in the tenant's namespace, other than credentials and redis-users, which the operator writes"))]
+    #[schemars(length(max = 253))]
+    pub existing_secret: Option<String>,
+    /// Another signing key is made after this time, such as 2160h; never when left out. 1h to 87600h. The annotation
+    /// keystead.io/rotate-signing-keys has one made whenever its value changes. Tokens signed before stay valid until they expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,9}[hms])+$') && duration(self) >= duration('1h') && duration(self) <= duration('87600h')")
+        .message("auth.rotateAfter is a duration of 1h to 87600h, such as 2160h"))]
+    pub rotate_after: Option<String>,
     /// Others whose tokens are accepted too, by OpenID Connect Discovery.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["issuer"]))]
@@ -77,6 +94,8 @@ impl Default for AuthSpec {
             access_token_ttl: access_token_ttl(),
             refresh_token_ttl: refresh_token_ttl(),
             signing: Signing::default(),
+            existing_secret: None,
+            rotate_after: None,
             issuers: Vec::new(),
         }
     }

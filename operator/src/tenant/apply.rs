@@ -2,6 +2,9 @@
 //! into the cache at once, so that the next plan is made from what is there now.
 
 mod certificates;
+mod signing;
+
+use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use keystead_crds::FIELD_MANAGER;
@@ -14,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     build::{Object, TENANT_ANNOTATION},
-    credentials::{self, Needs, Outside},
+    credentials::{self, Contents, Needs, Outside},
     names, now,
     rollout::Step,
     rotation::{self, CARRIED_OUT_ANNOTATION, Change, SINCE_ANNOTATION},
@@ -73,6 +76,9 @@ impl Writer<'_> {
             Step::Rotate { key, change, needs, outside, request } => {
                 self.rotate(&key, change, needs, outside.as_ref(), request.as_deref()).await
             }
+            Step::RotateSigning { key, change, signing, outside, request } => {
+                self.rotate_signing(&key, change, signing, outside.as_ref(), request.as_deref()).await
+            }
             Step::MakeAuthority { object, version } => self.make_authority(&object, version).await,
             Step::Certify { object, version, order } => self.certify(&object, version, &order).await,
             Step::Apply(object) => self.apply(&object).await,
@@ -129,7 +135,7 @@ impl Writer<'_> {
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let found = self.api(&object.key).get(&object.key.name).await;
                 let found = found.map_err(|error| Error::api(&object.key, "get", error))?;
-                let says = |map: &Option<std::collections::BTreeMap<String, String>>, name: &str| {
+                let says = |map: &Option<BTreeMap<String, String>>, name: &str| {
                     map.as_ref().and_then(|it| it.get(name)).is_some_and(|it| it == self.tenant.as_str())
                 };
                 let is_ours = says(&found.metadata.annotations, TENANT_ANNOTATION)
@@ -174,9 +180,10 @@ impl Writer<'_> {
     async fn complete_credentials(&self, key: &Key, needs: Needs, outside: &Outside) -> Result<(), Error> {
         let found = self.api(key).get(&key.name).await.map_err(|error| Error::api(key, "get", error))?;
         let contents = credentials::contents(found.data.get("data"));
-        let mut added = credentials::missing(self.tenant, &outside.beside(&contents), needs)?;
-        let given = outside.0.iter().filter(|(name, _)| !contents.contains_key(*name));
-        added.extend(given.map(|(name, text)| (name.clone(), text.clone())));
+        let given = outside.lacking(&contents);
+        let present: Contents = contents.into_iter().chain(given.clone()).collect();
+        let mut added = credentials::missing(self.tenant, &present, needs)?;
+        added.extend(given);
         let patch = json!({
             // Not if somebody else has changed it in the meantime.
             "metadata": { "resourceVersion": found.metadata.resource_version },
@@ -201,15 +208,25 @@ impl Writer<'_> {
         }
         let outside = outside.map(|it| &it.0);
         let changed = rotation::patch(change, self.tenant, &contents, needs, outside)?;
-        let data: Map<String, Value> = changed
-            .into_iter()
-            .map(|(name, text)| (name, text.map_or(Value::Null, |text| credentials::encoded(&text))))
-            .collect();
         let annotations = match change {
             Change::Begin => json!({ CARRIED_OUT_ANNOTATION: request }),
             Change::Switch => json!({ SINCE_ANNOTATION: now().to_string() }),
             Change::End => json!({}),
         };
+        self.exchange(key, &found, changed, &annotations).await
+    }
+
+    /// Puts these into the Secret that was found, and takes out those that are none.
+    async fn exchange(
+        &self,
+        key: &Key,
+        found: &DynamicObject,
+        changed: BTreeMap<String, Option<String>>,
+        annotations: &Value,
+    ) -> Result<(), Error> {
+        let encoded = |text: Option<String>| text.map_or(Value::Null, |text| credentials::encoded(&text));
+        let data: Map<String, Value> =
+            changed.into_iter().map(|(name, text)| (name, encoded(text))).collect();
         let patch = json!({
             // Not if somebody else has changed it in the meantime.
             "metadata": { "resourceVersion": found.metadata.resource_version, "annotations": annotations },

@@ -10,7 +10,7 @@ use super::{
     accepted::{self, Chosen},
     build::services,
     certificates::Authority,
-    credentials::{self, Outside},
+    credentials::{self, Outside, signing},
     members::{self, Login, Member},
     names,
     observe::Observed,
@@ -25,13 +25,15 @@ use crate::context::Context;
 pub(super) struct Asked {
     pub(super) members: Vec<Member>,
     pub(super) outside: Option<Result<Outside, String>>,
+    /// The key that signs tokens, where somebody else keeps that.
+    pub(super) outside_key: Option<Result<Outside, String>>,
     /// Who signs certificates, where somebody else keeps that.
     pub(super) authority: Option<Result<Authority, String>>,
     /// Of one that sleeps where nobody uses it.
     pub(super) idle: Option<Idle>,
 }
 
-/// Asks Redis how it is, where that decides something, and reads the passwords that somebody else keeps.
+/// Asks Redis how it is, where that decides something, and reads the secrets that somebody else keeps.
 pub(super) async fn ask(tenant: &Tenant, name: &TenantName, context: &Context) -> Asked {
     let observed = Observed::of(&context.cache, name, &context.settings.gateway_namespace);
     let chosen = accepted::choose(tenant, &context.settings, &observed, &context.status_of(tenant));
@@ -40,6 +42,10 @@ pub(super) async fn ask(tenant: &Tenant, name: &TenantName, context: &Context) -
     };
     let outside = match &valid.redis.existing_secret {
         Some(secret) => Some(outside(secret, &valid, context).await),
+        None => None,
+    };
+    let outside_key = match &valid.auth.existing_secret {
+        Some(secret) => Some(signing_key(secret, &valid, context).await),
         None => None,
     };
     let authority = match valid.redis.tls.as_ref().and_then(|tls| tls.issuer_secret.as_deref()) {
@@ -53,7 +59,7 @@ pub(super) async fn ask(tenant: &Tenant, name: &TenantName, context: &Context) -
     let asks_members = valid.redis.has_members() || observed.rotation() != Stage::Idle;
     let credentials = observed.credentials(valid.needs()).filter(|_| runs);
     let Some(credentials) = credentials.filter(|_| asks_members || may_be_idle) else {
-        return Asked { outside, authority, ..Asked::default() };
+        return Asked { outside, outside_key, authority, ..Asked::default() };
     };
     let addresses = observed.addresses(&services(&valid));
     let ca = observed.issued().filter(|_| valid.redis.tls.is_some()).map(|issued| issued.ca());
@@ -69,7 +75,7 @@ pub(super) async fn ask(tenant: &Tenant, name: &TenantName, context: &Context) -
     } else {
         None
     };
-    Asked { members, outside, authority, idle }
+    Asked { members, outside, outside_key, authority, idle }
 }
 
 /// Addresses of those of which one has the queue.
@@ -99,6 +105,12 @@ async fn outside(secret: &str, valid: &ValidTenant, context: &Context) -> Result
         format!("redis.credentials.existingSecret: the Secret {}/{secret}", names::namespace(&valid.name));
     let data = data(secret, valid, context).await.map_err(|wrong| format!("{whose} {wrong}"))?;
     Outside::read(Some(&data), valid.needs()).map_err(|wrong| format!("{whose}: {wrong}"))
+}
+
+async fn signing_key(secret: &str, valid: &ValidTenant, context: &Context) -> Result<Outside, String> {
+    let whose = format!("auth.existingSecret: the Secret {}/{secret}", names::namespace(&valid.name));
+    let data = data(secret, valid, context).await.map_err(|wrong| format!("{whose} {wrong}"))?;
+    signing::outside(Some(&data), valid.auth.signing).map_err(|wrong| format!("{whose}: {wrong}"))
 }
 
 /// The data of a Secret in the tenant's namespace that is not ours.

@@ -1,5 +1,7 @@
 //! The secrets of a tenant: generated once, then only read. Nothing here shows one.
 
+pub mod signing;
+
 use std::collections::BTreeMap;
 
 use aws_lc_rs::{rand::SystemRandom, signature::Ed25519KeyPair};
@@ -10,6 +12,8 @@ use keystead_route::{
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use signing::Place;
 
 const GATEWAY_PASSWORD: &str = "gateway-password";
 pub const WORKER_PASSWORD: &str = "worker-password";
@@ -38,7 +42,7 @@ const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
 /// What a tenant needs beside the passwords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
-    /// Of the key that signs.
+    /// Of the key that is to sign.
     pub signing: Algorithm,
     /// Version of the key that values are written with; none: they are not encrypted.
     pub encryption: Option<u32>,
@@ -98,7 +102,7 @@ pub struct NoRandomness;
 /// The contents of the Secret as the API server gives them, by name.
 pub type Contents = BTreeMap<String, String>;
 
-/// Passwords that somebody else keeps, by name. Shows none.
+/// Secrets that somebody else keeps, by name. Shows none.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Outside(pub Contents);
 
@@ -134,18 +138,29 @@ impl Outside {
     pub fn beside(&self, contents: &Contents) -> Contents {
         self.0.iter().chain(contents).map(|(name, text)| (name.clone(), text.clone())).collect()
     }
+
+    /// Those of these that are to be put in as there are none yet; a signing key only where there is none at all, as it takes
+    /// the place of another in steps.
+    pub fn lacking(&self, contents: &Contents) -> Contents {
+        let has_key = signing::is_there(contents);
+        let is_key =
+            |name: &str| signing::ALGORITHMS.iter().any(|it| signing::name(*it, Place::Active) == name);
+        let is_lacking = |(name, _): &(&String, &String)| {
+            if is_key(name) { !has_key } else { !is_there(contents, name) }
+        };
+        self.0.iter().filter(is_lacking).map(|(name, text)| (name.clone(), text.clone())).collect()
+    }
+
+    /// Both of these.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0.into_iter().chain(other.0).collect())
+    }
 }
 
 /// Takes the credentials out of the Secret; `None` where something is missing, see [`missing`].
 pub fn read(contents: &Contents, needs: Needs) -> Option<Credentials> {
-    let keys: Vec<SigningKey> = [(Algorithm::EdDSA, SIGNING_EDDSA), (Algorithm::HS256, SIGNING_HS256)]
-        .into_iter()
-        .filter_map(|(algorithm, name)| {
-            let secret = contents.get(name)?;
-            Some(SigningKey { id: key_id(secret), algorithm, secret: secret.as_str().into() })
-        })
-        .collect();
-    let active_key = keys.iter().find(|key| key.algorithm == needs.signing)?.id.clone();
+    let (keys, active_key) = signing::keys(contents, needs.signing)?;
     let text = |name: &str| contents.get(name).filter(|it| !it.is_empty()).map(|it| it.as_str().into());
     if of_members(needs.topology).iter().any(|name| text(name).is_none()) {
         return None;
@@ -161,7 +176,7 @@ pub fn read(contents: &Contents, needs: Needs) -> Option<Credentials> {
             .iter()
             .filter_map(|(name, text)| {
                 // Of a user that there is: a change of topology may have taken it away in the middle of a rotation.
-                let of = name.strip_suffix(NEXT).filter(|of| names.iter().any(|it| it == of))?;
+                let of = password_of(name, NEXT).filter(|of| names.iter().any(|it| it == of))?;
                 Some((of.strip_suffix(PASSWORD)?.to_owned(), text.as_str().into()))
             })
             .collect(),
@@ -176,12 +191,16 @@ pub fn read(contents: &Contents, needs: Needs) -> Option<Credentials> {
 fn others(contents: &Contents) -> BTreeMap<String, Vec<SecretText>> {
     let mut others: BTreeMap<String, Vec<SecretText>> = BTreeMap::new();
     for (name, text) in contents.iter().filter(|(_, text)| !text.is_empty()) {
-        let of = name.strip_suffix(NEXT).or_else(|| name.strip_suffix(FORMER));
-        if let Some(of) = of.filter(|of| of.ends_with(PASSWORD)) {
+        if let Some(of) = password_of(name, NEXT).or_else(|| password_of(name, FORMER)) {
             others.entry(of.to_owned()).or_default().push(text.as_str().into());
         }
     }
     others
+}
+
+/// The password beside which there is another of this name, with such an ending.
+pub fn password_of<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
+    name.strip_suffix(ending).filter(|of| of.ends_with(PASSWORD))
 }
 
 /// The names of the passwords that a tenant has.
@@ -219,7 +238,7 @@ fn encryption_key(version: u32) -> String {
 
 /// Whether everything that is needed is there.
 pub fn is_complete(contents: &Contents, needs: Needs) -> bool {
-    wanted(needs).iter().all(|name| is_there(contents, name))
+    signing::is_there(contents) && wanted(needs).iter().all(|name| is_there(contents, name))
 }
 
 /// An API key that is none would keep the tenant without any: it counts as missing. A key of values never does: a new one in
@@ -238,7 +257,8 @@ pub fn missing(tenant: &TenantName, contents: &Contents, needs: Needs) -> Result
         let secret = generate(tenant, &name)?;
         Ok((name, secret))
     };
-    wanted(needs).into_iter().filter(absent).map(made).collect()
+    let key = (!signing::is_there(contents)).then(|| signing::name(needs.signing, Place::Active).to_owned());
+    wanted(needs).into_iter().filter(absent).chain(key).map(made).collect()
 }
 
 /// Takes the contents out of a Secret's `data`. Bytes that are no text are left out, and so are made anew; but not those of a
@@ -265,12 +285,9 @@ pub fn encoded(text: &str) -> Value {
     Value::String(STANDARD.encode(text))
 }
 
+/// What is needed, but for the key that signs.
 fn wanted(needs: Needs) -> Vec<String> {
-    let key = match needs.signing {
-        Algorithm::EdDSA => SIGNING_EDDSA,
-        Algorithm::HS256 => SIGNING_HS256,
-    };
-    let always = [GATEWAY_PASSWORD, WORKER_PASSWORD, MONITOR_PASSWORD, ADMIN_API_KEY, key];
+    let always = [GATEWAY_PASSWORD, WORKER_PASSWORD, MONITOR_PASSWORD, ADMIN_API_KEY];
     let names = always.iter().chain(of_members(needs.topology)).map(|name| (*name).to_owned());
     let webhooks = needs.webhooks.then(|| WEBHOOK_SECRET.to_owned());
     names.chain(needs.encryption.map(encryption_key)).chain(webhooks).collect()

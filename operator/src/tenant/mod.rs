@@ -34,7 +34,7 @@ use ask::{Asked, ask};
 use build::{Known, build, reshape, services};
 use observe::Observed;
 use own::{add_finalizer, let_go, report_unreadable, write_status};
-use rollout::{Desired, Plan, deletion, growth, plan, turns};
+use rollout::{Desired, Plan, deletion, growth, plan, signing, turns};
 use rotation::Stage;
 use status::Outcome;
 use validate::{Invalid, Replicas, ValidTenant};
@@ -84,7 +84,9 @@ impl Progress {
 
     /// Whether there is more to do than to let a volume grow.
     fn has_more_to_do(&self) -> bool {
-        !self.plan.is_empty() || self.observed.rotation() != Stage::Idle
+        !self.plan.is_empty()
+            || self.observed.rotation() != Stage::Idle
+            || self.observed.signing_rotation() != Stage::Idle
     }
 }
 
@@ -175,13 +177,12 @@ fn look_again(progress: &Progress, status: &TenantStatus) -> Option<Duration> {
         .sleep
         .as_ref()
         .and_then(|sleep| sleep::look_again(sleep, &situation(valid, &progress.observed, status)));
-    if valid.rests() {
-        return of_sleep;
-    }
-    [of_sleep, look_again_at(valid, progress, status.phase)].into_iter().flatten().min()
+    let of_signing = signing::look_again(valid, &progress.observed, now());
+    let of_pods = if valid.rests() { None } else { look_again_at(valid, progress, status.phase) };
+    [of_sleep, of_signing, of_pods].into_iter().flatten().min()
 }
 
-/// The same, but for its sleep.
+/// The same, but for its sleep and its signing key.
 fn look_again_at(valid: &ValidTenant, progress: &Progress, phase: Option<Phase>) -> Option<Duration> {
     if progress.waits_for_turn {
         return Some(TURN.mul_f64(1.0 + rand::random::<f64>()));
@@ -221,6 +222,7 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
         let mut observed = Observed::of(&context.cache, name, &context.settings.gateway_namespace);
         observed.members.clone_from(&asked.members);
         observed.outside.clone_from(&asked.outside);
+        observed.outside_key.clone_from(&asked.outside_key);
         observed.authority.clone_from(&asked.authority);
         observed.idle = asked.idle;
         observed.demand = context.readings.demand(name.as_str(), Instant::now());

@@ -29,8 +29,10 @@ pub struct Observed {
     pub objects: Objects,
     /// The Redis of the tenant, where they were asked.
     pub members: Vec<Member>,
-    /// What somebody else keeps, where that is so and could be read.
+    /// The passwords, where somebody else keeps them.
     pub outside: Option<Result<Outside, String>>,
+    /// The key that signs tokens, where somebody else keeps that.
+    pub outside_key: Option<Result<Outside, String>>,
     /// Who signs certificates, where somebody else keeps that.
     pub authority: Option<Result<Authority, String>>,
     /// What its Redis says of its idleness, where it was asked.
@@ -59,6 +61,7 @@ impl Observed {
             objects,
             members: Vec::new(),
             outside: None,
+            outside_key: None,
             authority: None,
             idle: None,
             calls: [call(true), call(false)],
@@ -140,6 +143,11 @@ impl Observed {
         self.credential_contents().map_or(Stage::Idle, |contents| rotation::stage(&contents))
     }
 
+    /// The same of its signing key.
+    pub fn signing_rotation(&self) -> Stage {
+        self.credential_contents().map_or(Stage::Idle, |contents| rotation::signing::stage(&contents))
+    }
+
     /// An annotation of that Secret.
     pub fn credentials_annotation(&self, name: &str) -> Option<&str> {
         self.get(Kind::Secret, names::CREDENTIALS)?.metadata("annotations")?.get(name)?.as_str()
@@ -147,8 +155,17 @@ impl Observed {
 
     /// When its passwords last took the place of others, or were made.
     pub fn passwords_since(&self) -> Option<Timestamp> {
+        self.since(SINCE_ANNOTATION)
+    }
+
+    /// The same of its signing key.
+    pub fn signing_since(&self) -> Option<Timestamp> {
+        self.since(rotation::signing::SINCE_ANNOTATION)
+    }
+
+    fn since(&self, annotation: &str) -> Option<Timestamp> {
         let made = || self.get(Kind::Secret, names::CREDENTIALS)?.metadata("creationTimestamp")?.as_str();
-        self.credentials_annotation(SINCE_ANNOTATION).or_else(made)?.parse().ok()
+        self.credentials_annotation(annotation).or_else(made)?.parse().ok()
     }
 
     pub fn credentials(&self, needs: Needs) -> Option<Credentials> {

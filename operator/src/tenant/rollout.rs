@@ -10,10 +10,12 @@ pub mod deletion;
 pub mod growth;
 pub mod members;
 pub mod reshape;
+pub mod signing;
 pub mod turns;
 pub mod workers;
 
 use k8s_openapi::jiff::Timestamp;
+use keystead_route::Algorithm;
 
 use super::{
     build::Object,
@@ -54,6 +56,14 @@ pub enum Step {
         key: Key,
         change: Change,
         needs: Needs,
+        outside: Option<Outside>,
+        request: Option<String>,
+    },
+    /// Takes a rotation of the signing key one step further.
+    RotateSigning {
+        key: Key,
+        change: rotation::signing::Change,
+        signing: Algorithm,
         outside: Option<Outside>,
         request: Option<String>,
     },
@@ -161,22 +171,22 @@ fn without_growth(tenant: &ValidTenant, desired: &Desired, observed: &Observed, 
         ));
     }
 
-    let (outside, lacks_outside) = match &observed.outside {
-        Some(Ok(outside)) => (Some(outside.clone()), None),
-        Some(Err(what)) => (None, Some(what)),
-        None => (None, None),
-    };
+    let (outside, lacks_outside) = split(observed.outside.as_ref());
+    let (key, lacks_key) = split(observed.outside_key.as_ref());
     let has_passwords = observed.credentials(tenant.needs()).is_some();
     if let Some(what) = lacks_outside.filter(|_| !has_passwords) {
         return Plan::wait(what);
     }
+    if let Some(what) = lacks_key.filter(|_| !has_signing_key(observed)) {
+        return Plan::wait(what);
+    }
+    let given = outside.clone().unwrap_or_default().and(key.unwrap_or_default());
     let certification = certificates::steps(tenant, desired, observed, now);
     if let Some(what) = certification.lacks.as_ref().filter(|_| observed.issued().is_none()) {
         return Plan::wait(what);
     }
     let mut ending = None;
-    let mut foundation: Vec<Step> =
-        credentials_step(tenant, observed, outside.as_ref()).into_iter().collect();
+    let mut foundation: Vec<Step> = credentials_step(tenant, observed, &given).into_iter().collect();
     foundation.extend(certification.steps);
     let mut workloads = Vec::new();
     for object in &desired.objects {
@@ -195,7 +205,7 @@ fn without_growth(tenant: &ValidTenant, desired: &Desired, observed: &Observed, 
             foundation.push(Step::CreateCredentials {
                 object: object.clone(),
                 needs: tenant.needs(),
-                outside: outside.clone().unwrap_or_default(),
+                outside: given.clone(),
             });
             continue;
         }
@@ -219,6 +229,8 @@ fn without_growth(tenant: &ValidTenant, desired: &Desired, observed: &Observed, 
     let mut steps = superfluous(tenant, desired, observed);
     steps.extend(scale(tenant, observed));
     steps.extend(workers::step(tenant, observed, observed.demand.as_ref(), now));
+    // The route is as it is wanted, and nothing else is needed for it: no Redis either.
+    steps.extend(signing::step(tenant, observed, now));
     if !steps.is_empty() {
         return Plan::of(steps);
     }
@@ -238,11 +250,28 @@ fn without_growth(tenant: &ValidTenant, desired: &Desired, observed: &Observed, 
         Next::Done => match lacks_outside.or(certification.lacks.as_ref()) {
             // What is there goes on as it is.
             Some(what) => Plan::wait(what),
-            None => Plan::of(rotate(tenant, observed, outside, now).into_iter().collect()),
+            None => Plan {
+                steps: rotate(tenant, observed, outside, now).into_iter().collect(),
+                waits_for: lacks_key.cloned(),
+                ..Plan::default()
+            },
         },
         Next::Wait(wait) => Plan { waits_on: wait.member, ..Plan::wait(wait.what) },
         Next::Replace(name) => Plan::of(replace(observed, &name).into_iter().collect()),
     }
+}
+
+/// What somebody else keeps, and why it cannot be taken.
+fn split(read: Option<&Result<Outside, String>>) -> (Option<Outside>, Option<&String>) {
+    match read {
+        Some(Ok(outside)) => (Some(outside.clone()), None),
+        Some(Err(what)) => (None, Some(what)),
+        None => (None, None),
+    }
+}
+
+fn has_signing_key(observed: &Observed) -> bool {
+    observed.credential_contents().is_some_and(|contents| credentials::signing::is_there(&contents))
 }
 
 /// The next step of a rotation of the passwords, where everything else is as it is wanted.
@@ -321,14 +350,14 @@ fn replace(observed: &Observed, pod: &str) -> Option<Step> {
     Some(Step::Delete { key: pod.key.clone(), uid: pod.uid().to_owned(), and_pods: false })
 }
 
-fn credentials_step(tenant: &ValidTenant, observed: &Observed, outside: Option<&Outside>) -> Option<Step> {
+fn credentials_step(tenant: &ValidTenant, observed: &Observed, outside: &Outside) -> Option<Step> {
     let contents = observed.credential_contents()?;
     let needs = tenant.needs();
     let secret = observed.get(Kind::Secret, names::CREDENTIALS)?;
     (!credentials::is_complete(&contents, needs)).then(|| Step::CompleteCredentials {
         key: secret.key.clone(),
         needs,
-        outside: outside.cloned().unwrap_or_default(),
+        outside: outside.clone(),
     })
 }
 

@@ -4,12 +4,14 @@
 //! stays valid until all who use it have moved. So nobody is ever without a valid one, in whatever order they learn of it,
 //! and an operator that dies in between goes on from what the Secret holds.
 
+pub mod signing;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use keystead_route::TenantName;
 
-use super::credentials::{Contents, FORMER, NEXT, Needs, NoRandomness, generate, passwords};
+use super::credentials::{Contents, FORMER, NEXT, Needs, NoRandomness, generate, password_of, passwords};
 
 /// Annotation of the Tenant: another value asks for new passwords.
 pub const REQUEST_ANNOTATION: &str = "keystead.io/rotate-passwords";
@@ -22,7 +24,7 @@ pub const SINCE_ANNOTATION: &str = "keystead.io/rotated-at";
 pub enum Stage {
     /// None is under way.
     Idle,
-    /// The next passwords are being made known to Redis.
+    /// The next ones are being made known, and only valid.
     Spreading,
     /// They are in use, those before are still valid.
     Settling,
@@ -63,7 +65,7 @@ pub struct Situation<'a> {
 }
 
 pub fn stage(contents: &Contents) -> Stage {
-    let has = |ending: &str| contents.keys().any(|name| name.ends_with(ending));
+    let has = |ending: &str| contents.keys().any(|name| password_of(name, ending).is_some());
     match (has(NEXT), has(FORMER)) {
         (true, _) => Stage::Spreading,
         (false, true) => Stage::Settling,
@@ -137,7 +139,7 @@ pub fn patch(
         }
         Change::Switch => {
             for (next, text) in contents {
-                if let Some(name) = next.strip_suffix(NEXT) {
+                if let Some(name) = password_of(next, NEXT) {
                     patch.insert(format!("{name}{FORMER}"), contents.get(name).cloned());
                     patch.insert(name.to_owned(), Some(text.clone()));
                     patch.insert(next.clone(), None);
@@ -145,7 +147,7 @@ pub fn patch(
             }
         }
         Change::End => {
-            let former = contents.keys().filter(|name| name.ends_with(FORMER));
+            let former = contents.keys().filter(|name| password_of(name, FORMER).is_some());
             patch.extend(former.map(|name| (name.clone(), None)));
         }
     }
@@ -215,6 +217,20 @@ mod tests {
 
     fn kept<'a>(contents: &'a Contents, outside: &'a Contents) -> Situation<'a> {
         Situation { outside: Some(outside), rotate_after: Some(Duration::ZERO), ..asked(contents) }
+    }
+
+    #[test]
+    fn what_else_has_a_next_and_a_former_is_left_alone() {
+        let mut contents = contents();
+        let others = ["signing-hs256-next", "signing-hs256-former", "webhook-secret-former"];
+        contents.extend(others.map(|name| (name.to_owned(), "of others".to_owned())));
+        assert_eq!(stage(&contents), Stage::Idle);
+        carry_out(&mut contents, Change::Begin, None);
+        carry_out(&mut contents, Change::Switch, None);
+        assert_eq!(stage(&contents), Stage::Settling);
+        carry_out(&mut contents, Change::End, None);
+        assert_eq!(stage(&contents), Stage::Idle);
+        assert!(others.iter().all(|name| contents[*name] == "of others"));
     }
 
     fn at(second: i64) -> Timestamp {

@@ -23,7 +23,7 @@ use kube::ResourceExt as _;
 use super::{
     accepted,
     credentials::Needs,
-    rotation::REQUEST_ANNOTATION,
+    rotation::{REQUEST_ANNOTATION, signing},
     sleep::{Sleep, Stage},
 };
 use crate::settings::Settings;
@@ -46,6 +46,8 @@ pub struct ValidTenant {
     pub accepted: Option<String>,
     /// What the annotation that asks for new passwords says.
     pub rotation_request: Option<String>,
+    /// What the annotation that asks for another signing key says.
+    pub signing_request: Option<String>,
     /// For how long a password is still valid after another took its place.
     pub password_overlap: Duration,
     pub suspended: bool,
@@ -118,6 +120,10 @@ pub struct ValidAuth {
     pub access_token_ttl: Duration,
     pub refresh_token_ttl: Duration,
     pub signing: Algorithm,
+    /// Secret in which somebody else keeps the key that signs.
+    pub existing_secret: Option<String>,
+    /// Another key is made after this time.
+    pub rotate_after: Option<Duration>,
     pub issuers: Vec<Issuer>,
 }
 
@@ -240,6 +246,7 @@ pub fn validate(
         generation: tenant.metadata.generation,
         accepted: accepted::text(tenant, &redis),
         rotation_request: tenant.annotations().get(REQUEST_ANNOTATION).cloned(),
+        signing_request: tenant.annotations().get(signing::REQUEST_ANNOTATION).cloned(),
         password_overlap: settings.password_overlap,
         suspended: spec.suspend,
         redis,
@@ -256,6 +263,10 @@ pub fn validate(
             access_token_ttl: duration("auth.accessTokenTtl", &spec.auth.access_token_ttl)?,
             refresh_token_ttl: duration("auth.refreshTokenTtl", &spec.auth.refresh_token_ttl)?,
             signing: spec.auth.signing.into(),
+            existing_secret: spec.auth.existing_secret.clone(),
+            rotate_after: (spec.auth.rotate_after.as_ref())
+                .map(|after| duration("auth.rotateAfter", after))
+                .transpose()?,
             issuers: spec.auth.issuers.iter().cloned().map(Issuer::from).collect(),
         },
         cache: (spec.cache.enabled)

@@ -13,5 +13,6 @@ mod provisioning;
 mod proxy;
 mod rules;
 mod shards;
+mod signing;
 mod sleep;
 mod tls;

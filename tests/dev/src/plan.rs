@@ -14,7 +14,10 @@ use keystead_operator::{
     settings::Settings,
     tenant::{
         build::{Known, Object, build},
-        credentials::{self, Contents, Credentials},
+        credentials::{
+            self, Contents, Credentials,
+            signing::{self, Place},
+        },
         names,
         validate::{ValidTenant, validate},
     },
@@ -168,7 +171,12 @@ fn credentials(tenant: &ValidTenant, folder: &Path) -> Result<Credentials> {
         Err(error) if error.kind() == ErrorKind::NotFound => Contents::new(),
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
-    let missing = credentials::missing(&tenant.name, &contents, tenant.needs())?;
+    let mut missing = credentials::missing(&tenant.name, &contents, tenant.needs())?;
+    // There is one gateway: a key of another algorithm signs at once.
+    let key = signing::name(tenant.auth.signing, Place::Active);
+    if !contents.contains_key(key) && !missing.contains_key(key) {
+        missing.insert(key.to_owned(), credentials::generate(&tenant.name, key)?);
+    }
     if !missing.is_empty() {
         contents.extend(missing);
         fs::write(&path, serde_json::to_vec(&contents)?)?;

@@ -16,14 +16,65 @@ fn what_is_missing_is_made_and_what_is_there_stays() {
     assert!(is_complete(&contents, needs(Algorithm::EdDSA)));
     let before = read(&contents, needs(Algorithm::EdDSA)).unwrap();
 
+    contents.remove(GATEWAY_PASSWORD);
     let added = made(&contents, Algorithm::HS256);
-    assert_eq!(added.keys().collect::<Vec<_>>(), [SIGNING_HS256]);
+    assert_eq!(added.keys().collect::<Vec<_>>(), [GATEWAY_PASSWORD], "another key takes over in steps");
     contents.extend(added);
     let after = read(&contents, needs(Algorithm::HS256)).unwrap();
-    assert_eq!(after.gateway_password, before.gateway_password);
-    assert_eq!(after.keys.len(), 2, "tokens signed before must still be verified");
-    assert_eq!(after.keys[0], before.keys[0]);
-    assert_ne!(after.active_key, before.active_key);
+    assert_ne!(after.gateway_password, before.gateway_password);
+    assert_eq!((after.worker_password, after.keys), (before.worker_password, before.keys));
+    assert_eq!(after.active_key, before.active_key);
+}
+
+#[test]
+fn of_two_keys_the_one_of_the_wanted_algorithm_signs_and_both_verify() {
+    let mut contents = made(&Contents::new(), Algorithm::EdDSA);
+    contents.insert(SIGNING_HS256.into(), generate(&"shop".parse().unwrap(), SIGNING_HS256).unwrap());
+    for (place, signing) in [Algorithm::EdDSA, Algorithm::HS256].into_iter().enumerate() {
+        let read = read(&contents, needs(signing)).unwrap();
+        assert_eq!((read.keys.len(), &read.active_key), (2, &read.keys[place].id));
+    }
+}
+
+#[test]
+fn a_signing_key_of_somebody_else_is_one_that_a_gateway_can_sign_with() {
+    let good = made(&Contents::new(), Algorithm::EdDSA)[SIGNING_EDDSA].clone();
+    let take = |text: &str, signing| {
+        let name = signing::name(signing, Place::Active);
+        signing::outside(Some(&data(&[(name.to_owned(), text.to_owned())].into())), signing)
+    };
+    let taken = take(&good, Algorithm::EdDSA).unwrap();
+    assert!(!format!("{taken:?}").contains(&good[30..50]));
+    assert_eq!(taken.0[SIGNING_EDDSA], good.trim());
+    let secret = STANDARD.encode([7; 32]);
+    assert_eq!(take(&format!("{secret}\n"), Algorithm::HS256).unwrap().0[SIGNING_HS256], secret);
+
+    let (short, broken) = (STANDARD.encode([7; 31]), good.replace('M', "N"));
+    for (wrong, signing, hint) in [
+        ("", Algorithm::EdDSA, "openssl genpkey -algorithm ed25519"),
+        (secret.as_str(), Algorithm::EdDSA, "auth.existingSecret"),
+        (broken.as_str(), Algorithm::EdDSA, "signing-eddsa.pem is missing, or"),
+        (good.as_str(), Algorithm::HS256, "openssl rand -base64 48"),
+        (short.as_str(), Algorithm::HS256, "at least 32 bytes"),
+        ("not base64, though long enough for a secret", Algorithm::HS256, "signing-hs256 is missing, or"),
+    ] {
+        let said = take(wrong, signing).unwrap_err().to_string();
+        assert!(said.contains(hint) && (wrong.is_empty() || !said.contains(wrong)), "{said}");
+    }
+    assert!(signing::outside(None, Algorithm::EdDSA).is_err());
+}
+
+#[test]
+fn what_somebody_else_keeps_is_put_in_where_it_lacks_but_no_second_signing_key() {
+    let given =
+        |names: &[&str]| Outside(names.iter().map(|name| ((*name).to_owned(), "given".into())).collect());
+    let outside = given(&[GATEWAY_PASSWORD]).and(given(&[SIGNING_HS256]));
+    let mut contents = made(&Contents::new(), Algorithm::EdDSA);
+    assert!(outside.lacking(&contents).is_empty());
+    contents.insert(GATEWAY_PASSWORD.into(), String::new());
+    assert_eq!(outside.lacking(&contents).keys().collect::<Vec<_>>(), [GATEWAY_PASSWORD]);
+    contents.remove(SIGNING_EDDSA);
+    assert_eq!(outside.lacking(&contents).keys().collect::<Vec<_>>(), [GATEWAY_PASSWORD, SIGNING_HS256]);
 }
 
 #[test]

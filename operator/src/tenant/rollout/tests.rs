@@ -2,6 +2,7 @@
 
 mod growth;
 mod shards;
+mod signing;
 mod sleep;
 mod waiting;
 
@@ -32,6 +33,9 @@ struct World {
     /// As they say.
     members: Vec<Member>,
     version: u64,
+    now: Timestamp,
+    /// The key that somebody else keeps, where that is so.
+    key: Option<Result<Outside, String>>,
     /// Everything that was ever done, in order.
     done: Vec<String>,
 }
@@ -39,12 +43,21 @@ struct World {
 impl World {
     fn new(spec: Value) -> Self {
         let tenant = validate(&fixtures::tenant(spec), &fixtures::settings(), None).unwrap();
-        Self { tenant, objects: Objects::new(), members: Vec::new(), version: 0, done: Vec::new() }
+        Self {
+            tenant,
+            objects: Objects::new(),
+            members: Vec::new(),
+            version: 0,
+            now: Timestamp::UNIX_EPOCH,
+            key: None,
+            done: Vec::new(),
+        }
     }
 
     fn observed(&self) -> Observed {
         let mut observed = Observed::new(self.objects.clone(), &self.tenant.name, "front");
         observed.members.clone_from(&self.members);
+        observed.outside_key.clone_from(&self.key);
         observed
     }
 
@@ -67,7 +80,7 @@ impl World {
         };
         let is_complete = credentials.is_some() && known.endpoint().is_some() && known.is_secured();
         let desired = Desired { objects: build(&known), is_complete, reshape: build::reshape(&self.tenant) };
-        plan(&self.tenant, &desired, observed, Timestamp::UNIX_EPOCH)
+        plan(&self.tenant, &desired, observed, self.now)
     }
 
     fn put(&mut self, kind: Kind, mut body: Value) {
@@ -88,7 +101,8 @@ impl World {
             Step::Scale { key, .. }
             | Step::Grow { key, .. }
             | Step::CompleteCredentials { key, .. }
-            | Step::Rotate { key, .. } => key.to_string(),
+            | Step::Rotate { key, .. }
+            | Step::RotateSigning { key, .. } => key.to_string(),
             Step::CreateNamespace(object)
             | Step::CreateCredentials { object, .. }
             | Step::MakeAuthority { object, .. }
@@ -110,11 +124,11 @@ impl World {
                 }
                 self.put(object.key.kind, body);
             }
-            Step::CreateCredentials { object, needs, .. } => {
+            Step::CreateCredentials { object, needs, outside } => {
                 assert!(!self.objects.contains_key(&object.key), "credentials are never made twice");
                 let mut body = object.body;
-                body["data"] =
-                    data(&missing(&"shop".parse().unwrap(), &credentials::Contents::new(), needs).unwrap());
+                let made = missing(&"shop".parse().unwrap(), &outside.0, needs).unwrap();
+                body["data"] = data(&outside.beside(&made));
                 self.put(Kind::Secret, body);
             }
             Step::MakeAuthority { object, .. } => {
@@ -146,6 +160,9 @@ impl World {
             }
             Step::Delete { key, .. } | Step::Release { key, .. } => {
                 self.objects.remove(&key);
+            }
+            Step::RotateSigning { key, change, signing, outside, request } => {
+                self.rotate_signing(&key, change, signing, outside.as_ref(), request.as_deref());
             }
             Step::Rotate { .. } => panic!("nobody asked for it"),
         }
@@ -291,7 +308,7 @@ fn a_larger_volume_is_asked_for_and_a_smaller_one_is_not() {
 }
 
 #[test]
-fn another_signing_algorithm_adds_a_key_and_changes_no_password() {
+fn another_signing_algorithm_adds_a_key_and_changes_nothing_else() {
     let mut world = World::new(json!({}));
     world.settle();
     let before = world.observed().credential_contents().unwrap();

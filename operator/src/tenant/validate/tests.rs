@@ -131,6 +131,17 @@ fn a_webhook_goes_to_the_ports_of_its_schemes_where_none_are_named() {
 }
 
 #[test]
+fn a_signing_key_is_replaced_by_age_only_where_that_is_asked_for() {
+    let after = |auth: Value| valid(json!({ "auth": auth })).map(|tenant| tenant.auth.rotate_after);
+    assert_eq!(after(json!({})), Ok(None));
+    assert_eq!(after(json!({ "rotateAfter": "2160h" })), Ok(Some(Duration::from_hours(2160))));
+    assert_eq!(
+        after(json!({ "rotateAfter": "soon" })).unwrap_err().to_string(),
+        "auth.rotateAfter is \"soon\": write a duration such as 30m or 168h"
+    );
+}
+
+#[test]
 fn durations_add_up() {
     assert_eq!(duration("f", "1h30m15s"), Ok(Duration::from_secs(5415)));
     for wrong in ["", "30", "m", "1d", "0s", "1.5h", "99999999999999999999h"] {
