@@ -320,7 +320,7 @@ fn parameters_that_nobody_reads_are_refused() {
     expect(&wrong, 422, "invalid", "consistency: `primary` or `replica`");
     for consistency in ["primary", "replica"] {
         let list = client.get(&format!("/api/v1/kv?consistency={consistency}"));
-        assert_eq!((list.status, &list.json()["total"]), (200, &1.into()), "{consistency}");
+        assert_eq!((list.status, &list.json()["total"]), (200, &json!(1)), "{consistency}");
     }
     for path in ["jobs?page=1&page=1", "jobs?prefix=a", "audit?limit=1&limit=1", "audit?page=1"] {
         assert_eq!(code(&client.get(&format!("/api/v1/{path}"))), (422, "invalid".into()), "{path}");

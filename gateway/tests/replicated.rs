@@ -180,7 +180,7 @@ fn reads_go_to_a_replica_where_the_tenant_says_so_and_the_request_does_not() {
         let patch = [("Content-Type", "application/merge-patch+json")];
         let patched =
             client.raw("PATCH", "/api/v1/kv/k1", &patch, format!("{{\"n\":{expected}}}").as_bytes());
-        assert_eq!((patched.status, &patched.json()["value"]["n"]), (200, &expected.into()), "{patched:?}");
+        assert_eq!((patched.status, &patched.json()["value"]["n"]), (200, &json!(expected)), "{patched:?}");
     }
 
     // The tenant changes its mind while it is served.
