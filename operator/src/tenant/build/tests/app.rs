@@ -3,7 +3,7 @@
 use super::*;
 
 /// A tenant of this Redis that names somebody who may reach it.
-fn with_clients(redis: Value) -> Value {
+fn with_clients(redis: &Value) -> Value {
     json!({ "redis": redis, "network": { "allowFrom": [{ "podSelector": {} }] } })
 }
 
@@ -21,7 +21,7 @@ fn line(objects: &[Object], file: &str, user: &str) -> String {
 
 #[test]
 fn who_may_reach_a_single_redis_is_told_where_it_is_and_as_whom() {
-    let objects = built(with_clients(json!({ "tls": { "enabled": true } })));
+    let objects = built(with_clients(&json!({ "tls": { "enabled": true } })));
     let told = json!({
         "type": "redis",
         "host": "10.3.2.1",
@@ -38,11 +38,11 @@ fn who_may_reach_a_single_redis_is_told_where_it_is_and_as_whom() {
 
 #[test]
 fn who_may_reach_several_is_told_of_the_sentinels_or_of_all_nodes() {
-    let replicated = data(&built(with_clients(json!({ "topology": "Replicated" }))), "redis-app").unwrap();
+    let replicated = data(&built(with_clients(&json!({ "topology": "Replicated" }))), "redis-app").unwrap();
     assert_eq!(replicated["sentinels"], "10.3.2.1:26379,10.3.2.2:26379,10.3.2.3:26379");
     assert_eq!((&replicated["primary-name"], &replicated["host"]), (&json!("primary"), &json!("10.3.2.1")));
     assert!(replicated.get("ca.crt").is_none());
-    let spec = with_clients(json!({ "topology": "Cluster", "replicasPerShard": 0 }));
+    let spec = with_clients(&json!({ "topology": "Cluster", "replicasPerShard": 0 }));
     let cluster = data(&built(spec), "redis-app").unwrap();
     assert_eq!(cluster["nodes"], "10.3.2.1:6379,10.3.2.2:6379,10.3.2.3:6379");
     assert!(cluster.get("sentinels").is_none());
@@ -51,7 +51,7 @@ fn who_may_reach_several_is_told_of_the_sentinels_or_of_all_nodes() {
 #[test]
 fn they_are_users_of_redis_and_of_the_sentinels_only_while_the_spec_names_anybody() {
     let replicated = json!({ "topology": "Replicated" });
-    let with = built(with_clients(replicated.clone()));
+    let with = built(with_clients(&replicated));
     let without = built(json!({ "redis": replicated }));
     for (file, rules) in [
         ("users.acl", secret::APP_RULES.to_owned()),
@@ -62,7 +62,7 @@ fn they_are_users_of_redis_and_of_the_sentinels_only_while_the_spec_names_anybod
         assert_eq!(line(&without, file, "app"), "user app off", "a Redis that runs has to be told");
     }
     assert_eq!(data(&without, "redis-app"), None);
-    let cluster = built(with_clients(json!({ "topology": "Cluster" })));
+    let cluster = built(with_clients(&json!({ "topology": "Cluster" })));
     assert!(line(&cluster, "users.acl", "app").ends_with(cluster::APP_OF_CLUSTER));
     assert!(!line(&with, "users.acl", "app").contains("+cluster"));
 }
@@ -71,7 +71,7 @@ fn they_are_users_of_redis_and_of_the_sentinels_only_while_the_spec_names_anybod
 fn while_their_password_is_replaced_both_are_valid_and_the_one_that_is_used_is_told() {
     let next = [("app-password".to_owned(), vec!["app-word-to-come".into()])].into();
     let credentials = Credentials { others: next, ..fixtures::credentials() };
-    let objects = built_with(with_clients(json!({})), &fixtures::settings(), &credentials);
+    let objects = built_with(with_clients(&json!({})), &fixtures::settings(), &credentials);
     assert_eq!(line(&objects, "users.acl", "app").matches('#').count(), 2);
     assert_eq!(data(&objects, "redis-app").unwrap()["password"], "app-word");
 }
@@ -79,7 +79,7 @@ fn while_their_password_is_replaced_both_are_valid_and_the_one_that_is_used_is_t
 #[test]
 fn an_ipv6_address_is_told_without_its_brackets() {
     let settings = fixtures::settings();
-    let tenant = validate(&fixtures::tenant(with_clients(json!({}))), &settings, None).unwrap();
+    let tenant = validate(&fixtures::tenant(with_clients(&json!({}))), &settings, None).unwrap();
     let objects = build(&Known {
         tenant: &tenant,
         settings: &settings,
