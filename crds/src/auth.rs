@@ -38,8 +38,8 @@ pub struct AuthSpec {
     /// signing-eddsa.pem, an Ed25519 private key as PKCS#8 PEM, or signing-hs256, base64 of at least 32 bytes, as signing says.
     /// When it changes, the new one is taken over; tokens signed before stay valid until they expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$') && self != 'credentials' && self != 'redis-users'")
-        .message("auth.existingSecret is the name of a Secret in the tenant's namespace, other than credentials and redis-users, which the operator writes"))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$') && !(self in ['credentials', 'redis-users', 'redis-app'])")
+        .message("auth.existingSecret is the name of a Secret in the tenant's namespace, other than credentials, redis-users and redis-app, which the operator writes"))]
     #[schemars(length(max = 253))]
     pub existing_secret: Option<String>,
     /// Another signing key is made after this time, such as 2160h; never when left out. 1h to 87600h. The annotation

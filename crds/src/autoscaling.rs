@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct AutoscalingSpec {
     #[serde(default)]
     pub workers: WorkerAutoscaling,
-    /// Redis of a Replicated topology that only answer reads with `consistency=replica`, beside the members; none when left out.
+    /// Redis of a Replicated topology that only answer reads, those with `consistency=replica` or all (redis.reads), beside the
+    /// members; none when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readers: Option<ReaderAutoscaling>,
 }

@@ -34,8 +34,8 @@ pub use hibernation::HibernationSpec;
 pub use network::{EgressPeer, EgressPort, NetworkSpec, Peer, Protocol};
 pub use quantity::{InvalidQuantity, bytes, canonical, is_same_amount};
 pub use redis::{
-    AppendOnly, CredentialsSpec, Durability, EvictionPolicy, PersistenceSpec, RedisSpec, ResourceAmounts,
-    Resources, StorageSpec, Topology,
+    AppendOnly, CredentialsSpec, Durability, EvictionPolicy, PersistenceSpec, Reads, RedisSpec,
+    ResourceAmounts, Resources, StorageSpec, Topology,
 };
 pub use schema::{crd, yaml};
 pub use settings::{InvalidSetting, check_setting, live_settings};

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkSpec {
-    /// Peers that may open Redis' port, beside the gateway and the tenant's own worker.
+    /// Peers that may open Redis' port, beside the gateway and the tenant's own worker. They log in with what the Secret redis-app
+    /// in the tenant's namespace holds, which is there while this names anybody: for keys and channels that begin with app: alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub allow_from: Vec<Peer>,

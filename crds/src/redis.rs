@@ -37,6 +37,10 @@ use crate::{quantity, settings, tls::TlsSpec};
         .message("redis.durability Fsync waits for the append-only file: leave storage.ephemeral and persistence.appendOnly Never out, or set durability to Async"),
     validation = Rule::new("self.durability != 'Fsync' || !has(self.version) || !self.version.matches('^[0-9]{1,4}[.][0-9]{1,4}$') || int(self.version.split('.')[0]) * 10000 + int(self.version.split('.')[1]) >= 70002")
         .message("redis.durability Fsync needs Redis 7.2 or later (WAITAOF): raise redis.version, or set durability to Async or Replicated"),
+    validation = Rule::new("self.reads != 'Replica' || self.topology != 'Standalone'")
+        .message("redis.reads Replica needs another Redis that answers: set redis.topology to Replicated or Cluster, or reads to Primary"),
+    validation = Rule::new("self.reads != 'Replica' || self.topology != 'Cluster' || !has(self.replicasPerShard) || self.replicasPerShard >= 1")
+        .message("redis.reads Replica needs another Redis that answers: set redis.replicasPerShard to 1 or 2, or reads to Primary"),
 )]
 pub struct RedisSpec {
     /// Standalone: one Redis. Replicated: several, one of which takes the writes; another takes over when it fails. Cluster:
@@ -69,6 +73,10 @@ pub struct RedisSpec {
     /// it. Fsync: as soon as it is on disk, of the primary and of most of the members; needs Redis 7.2.
     #[serde(default)]
     pub durability: Durability,
+    /// Who answers reads of entries and lists that do not say it themselves (`consistency`). Primary: what was acknowledged is
+    /// seen. Replica: a replica or reader where one is quick, and it may be a little behind.
+    #[serde(default)]
+    pub reads: Reads,
     /// Picks the image from the operator's table; the operator's default when neither version nor image is given.
     /// Can be raised, not lowered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,6 +149,23 @@ impl From<Durability> for keystead_route::Durability {
             Durability::Async => Self::Async,
             Durability::Replicated => Self::Replicated,
             Durability::Fsync => Self::Fsync,
+        }
+    }
+}
+
+/// Who answers reads that do not say it themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Reads {
+    #[default]
+    Primary,
+    Replica,
+}
+
+impl From<Reads> for keystead_route::Reads {
+    fn from(reads: Reads) -> Self {
+        match reads {
+            Reads::Primary => Self::Primary,
+            Reads::Replica => Self::Replica,
         }
     }
 }
@@ -235,11 +260,11 @@ pub struct PersistenceSpec {
 pub struct CredentialsSpec {
     /// A Secret in the tenant's namespace in which somebody else keeps the passwords (External Secrets, Vault):
     /// gateway-password, worker-password, monitor-password, and keeper-password of a Standalone, replication-password and
-    /// sentinel-password of a Replicated, replication-password and cluster-password of a Cluster topology. When they change,
-    /// the new ones are taken over within a minute.
+    /// sentinel-password of a Replicated, replication-password and cluster-password of a Cluster topology, and app-password where
+    /// network.allowFrom names somebody. When they change, the new ones are taken over within a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$') && self != 'credentials' && self != 'redis-users'")
-        .message("redis.credentials.existingSecret is the name of a Secret in the tenant's namespace, other than credentials and redis-users, which the operator writes"))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$') && !(self in ['credentials', 'redis-users', 'redis-app'])")
+        .message("redis.credentials.existingSecret is the name of a Secret in the tenant's namespace, other than credentials, redis-users and redis-app, which the operator writes"))]
     #[schemars(length(max = 253))]
     pub existing_secret: Option<String>,
     /// New passwords are made after this time, such as 720h; never when left out. 1h to 87600h.

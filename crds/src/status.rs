@@ -14,6 +14,8 @@ pub mod condition {
     pub const STALLED: &str = "Stalled";
     pub const REDIS_AVAILABLE: &str = "RedisAvailable";
     pub const WORKER_AVAILABLE: &str = "WorkerAvailable";
+    /// Of a tenant with `autoscaling.readers` only.
+    pub const READERS_AVAILABLE: &str = "ReadersAvailable";
     /// The gateway has been told how to serve the tenant.
     pub const ROUTE_READY: &str = "RouteReady";
 }

@@ -20,8 +20,8 @@ pub struct TlsSpec {
     /// A Secret in the tenant's namespace with the key pair of a CA (tls.crt and tls.key), as a CA issuer of cert-manager has it:
     /// it signs the certificates. When left out, the operator makes a CA for the tenant. Can be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$') && !(self in ['credentials', 'redis-users', 'redis-ca', 'redis-tls'])")
-        .message("redis.tls.issuerSecretRef is the name of a Secret in the tenant's namespace, other than credentials, redis-users, redis-ca and redis-tls, which the operator writes"))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$') && !(self in ['credentials', 'redis-users', 'redis-app', 'redis-ca', 'redis-tls'])")
+        .message("redis.tls.issuerSecretRef is the name of a Secret in the tenant's namespace, other than credentials, redis-users, redis-app, redis-ca and redis-tls, which the operator writes"))]
     #[schemars(length(max = 253))]
     pub issuer_secret_ref: Option<String>,
 }

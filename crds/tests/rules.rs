@@ -63,6 +63,7 @@ fn a_tenant_that_says_nothing_has_the_documented_defaults() {
             "redis": {
                 "topology": "Standalone",
                 "durability": "Async",
+                "reads": "Primary",
                 "resources": {},
                 "storage": { "ephemeral": false },
                 "persistence": {},

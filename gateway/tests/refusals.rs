@@ -316,12 +316,12 @@ fn parameters_that_nobody_reads_are_refused() {
         "invalid",
         "`page_size` and `limit` are the same: send one of them",
     );
-    expect(
-        &client.get("/api/v1/kv?consistency=primary"),
-        422,
-        "invalid",
-        "consistency: of a list only `replica`; without it the primary answers, and `primary` is for single keys",
-    );
+    let wrong = client.get("/api/v1/kv?consistency=quorum");
+    expect(&wrong, 422, "invalid", "consistency: `primary` or `replica`");
+    for consistency in ["primary", "replica"] {
+        let list = client.get(&format!("/api/v1/kv?consistency={consistency}"));
+        assert_eq!((list.status, &list.json()["total"]), (200, &json!(1)), "{consistency}");
+    }
     for path in ["jobs?page=1&page=1", "jobs?prefix=a", "audit?limit=1&limit=1", "audit?page=1"] {
         assert_eq!(code(&client.get(&format!("/api/v1/{path}"))), (422, "invalid".into()), "{path}");
     }

@@ -14,21 +14,27 @@ use std::{
 
 use client::{Client, eventually, owned, start_with};
 use keystead_kv::acl;
-use keystead_route::Durability;
+use keystead_route::{Cache, Durability, Reads, Route};
 use keystead_tests::{gateway::route, replicated::Replicated};
-use serde_json::json;
+use serde_json::{Value, json};
 
-#[test]
-fn clients_see_no_hand_over_and_get_back_what_was_acknowledged_before_a_crash() {
+/// A tenant with three Redis.
+fn replicated() -> (Replicated, Route) {
     let (redis, sentinel) = (
         format!("user gateway on >word {}", acl::GATEWAY),
         format!("user gateway on >word {}", acl::SENTINEL_CLIENT),
     );
-    let mut group = Replicated::start(3, &[&redis], &[&sentinel]);
+    let group = Replicated::start(3, &[&redis], &[&sentinel]);
     let mut acme = route("acme", "");
     acme.redis.endpoint = group.endpoint();
     acme.redis.username = Some("gateway".into());
     acme.redis.password = Some("word".into());
+    (group, acme)
+}
+
+#[test]
+fn clients_see_no_hand_over_and_get_back_what_was_acknowledged_before_a_crash() {
+    let (mut group, mut acme) = replicated();
     acme.redis.durability = Durability::Replicated;
     let admin = owned(&mut acme);
     let gateway = start_with(&[acme]);
@@ -107,4 +113,79 @@ fn clients_see_no_hand_over_and_get_back_what_was_acknowledged_before_a_crash() 
         let series = format!("kv_replication_operations_total{{result=\"{result}\",tenant=\"acme\"}}");
         assert!(metrics.contains(&series), "{result}: {metrics}");
     }
+}
+
+/// The count of a result of reads that a replica may answer.
+fn replica_reads(metrics: &str) -> u64 {
+    let series = "kv_replication_operations_total{result=\"replica_read\",tenant=\"acme\"} ";
+    metrics.lines().find_map(|line| line.strip_prefix(series)).map_or(0, |count| count.parse().unwrap())
+}
+
+#[test]
+fn reads_go_to_a_replica_where_the_tenant_says_so_and_the_request_does_not() {
+    let (_group, mut acme) = replicated();
+    acme.redis.reads = Reads::Replica;
+    acme.cache = Some(Cache { max_bytes: 1 << 20 });
+    let gateway = start_with(&[acme.clone()]);
+    let client = Client::registered(&gateway, "acme");
+    for number in 0..3 {
+        let written = client.put(&format!("/api/v1/kv/k{number}"), &json!({"value": number, "ttl": null}));
+        assert_eq!(written.status, 201, "{written:?}");
+    }
+    let count = || replica_reads(&client.metrics(&gateway));
+    // How many replicas have answered while this was read, of so many times.
+    let answered = |path: &str, right: &dyn Fn(&Value) -> bool| {
+        let before = count();
+        for _ in 0..10 {
+            let answer = client.get(path);
+            assert!(answer.status == 200 && right(&answer.json()), "{path}: {answer:?}");
+        }
+        count() - before
+    };
+    // A replica may be a little behind at first.
+    let has_it = |path: &str| eventually(|| (client.get(path).json()["total"] == 3).then_some(()));
+    has_it("/api/v1/kv");
+    eventually(|| (client.get("/api/v1/kv/k2").status == 200).then_some(()));
+
+    let entry = |body: &Value| body["value"] == 2;
+    let list = |body: &Value| body["total"] == 3;
+    let by_replicas: [(&str, &dyn Fn(&Value) -> bool); 3] =
+        [("/api/v1/kv/k2", &entry), ("/api/v1/kv/k2?consistency=replica", &entry), ("/api/v1/kv", &list)];
+    for (path, right) in by_replicas {
+        // One that is slow for once is not asked for a second.
+        eventually(|| (answered(path, right) > 0).then_some(()));
+    }
+    let by_the_primary: [(&str, &dyn Fn(&Value) -> bool); 5] = [
+        ("/api/v1/kv/k2?consistency=primary", &entry),
+        ("/api/v1/kv?consistency=primary", &list),
+        ("/api/v1/kv?consistency=primary&values=true", &list),
+        ("/api/v1/kv/k2/exists", &|body: &Value| body["exists"] == true),
+        ("/api/v1/kv/stats/count", &|body: &Value| body["count"] == 3),
+    ];
+    for (path, right) in by_the_primary {
+        assert_eq!(answered(path, right), 0, "{path}");
+    }
+    let metrics = client.metrics(&gateway);
+    assert!(!metrics.contains("kv_cache_operations_total"), "what a replica gives is kept: {metrics}");
+    let first = client.get("/api/v1/kv?limit=1&consistency=primary");
+    assert!(first.header("link").contains("consistency=primary"), "{first:?}");
+    assert!(!client.get("/api/v1/kv?limit=1").header("link").contains("consistency"));
+
+    // What is written follows from what the primary has, also where a replica would not have it yet.
+    for expected in 1..=20 {
+        let counted = client.raw("POST", "/api/v1/kv/count/incr", &[], b"");
+        assert_eq!(counted.json()["value"], expected);
+        let own = client.get("/api/v1/kv/count?consistency=primary");
+        assert_eq!(own.json()["value"], expected);
+        let patch = [("Content-Type", "application/merge-patch+json")];
+        let patched =
+            client.raw("PATCH", "/api/v1/kv/k1", &patch, format!("{{\"n\":{expected}}}").as_bytes());
+        assert_eq!((patched.status, &patched.json()["value"]["n"]), (200, &json!(expected)), "{patched:?}");
+    }
+
+    // The tenant changes its mind while it is served.
+    acme.redis.reads = Reads::Primary;
+    gateway.set_route(&acme);
+    eventually(|| (answered("/api/v1/kv/k2", &entry) == 0).then_some(()));
+    eventually(|| (answered("/api/v1/kv/k2?consistency=replica", &entry) > 0).then_some(()));
 }

@@ -1,5 +1,5 @@
 //! What each ACL user of a tenant's Redis, and of its Sentinels, may do: key patterns, channels and the commands that this
-//! crate sends.
+//! crate sends, and what the tenant's own clients may.
 //!
 //! The operator writes these rules, without this crate, into `users.acl`; a test holds the two together.
 
@@ -33,3 +33,18 @@ pub const CLUSTER: &str = "+cluster|nodes +cluster|myid +asking +readonly";
 /// Gateway and worker at a Sentinel, by the names and passwords that they have at Redis: who the primary is, and no more.
 pub const SENTINEL_CLIENT: &str = "resetkeys resetchannels &+switch-master -@all +auth +hello +ping +client|id \
 +subscribe +unsubscribe +sentinel|get-master-addr-by-name +sentinel|master";
+
+/// The tenant's own clients: keys and channels of their own, and what is done with those. By the categories of what Redis itself
+/// holds, so that no module's commands are among them (Redis 8): an index would show what others hold. Nothing that names the keys
+/// of others (`SCAN`, `RANDOMKEY`, what tells of changes), that defines functions for all, or takes others' scripts away.
+pub const APP: &str = "~app:* &app:* -@all +@string +@hash +@list +@set +@sortedset +@stream +@bitmap +@hyperloglog +@geo \
++@keyspace +@pubsub +@transaction +@scripting +@connection -@admin -@dangerous -scan -randomkey -client|tracking \
+-function -script +script|load +script|exists +info +time";
+
+/// What they also need in a cluster, in which each library asks in its own way who has which slots.
+pub const APP_CLUSTER: &str =
+    "+cluster|info +cluster|myid +cluster|nodes +cluster|shards +cluster|slots +asking +readonly +readwrite";
+
+/// What they may ask a Sentinel beside `SENTINEL_CLIENT`. Some libraries listen to all that it tells: that is of this tenant alone.
+pub const APP_SENTINEL: &str = "allchannels +psubscribe +punsubscribe \
++sentinel|masters +sentinel|replicas +sentinel|sentinels +sentinel|slaves";

@@ -39,7 +39,7 @@ pub(crate) fn credentials() -> Credentials {
         gateway_password: "gateway-word".into(),
         worker_password: "worker-word".into(),
         monitor_password: "monitor-word".into(),
-        members: ["keeper", "replication", "sentinel", "cluster"]
+        members: ["keeper", "replication", "sentinel", "cluster", "app"]
             .map(|user| (user, format!("{user}-word").as_str().into()))
             .into(),
         others: [("worker-password".to_owned(), vec!["worker-word-to-come".into()])].into(),

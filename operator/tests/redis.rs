@@ -32,8 +32,13 @@ use keystead_route::Algorithm;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const NEEDS: Needs =
-    Needs { signing: Algorithm::EdDSA, encryption: None, topology: Topology::Standalone, webhooks: false };
+const NEEDS: Needs = Needs {
+    signing: Algorithm::EdDSA,
+    encryption: None,
+    topology: Topology::Standalone,
+    app: true,
+    webhooks: false,
+};
 
 /// The files of the pod in a folder, and a redis-server that was started by the start script.
 struct Pod {
@@ -125,6 +130,7 @@ impl Pod {
         let password = match user {
             "gateway" => self.credentials.gateway_password.expose(),
             "worker" => self.credentials.worker_password.expose(),
+            "app" => self.credentials.members["app"].expose(),
             _ => self.credentials.monitor_password.expose(),
         };
         let port = self.port.to_string();
@@ -224,6 +230,38 @@ fn redis_starts_and_everybody_may_do_what_is_theirs() {
         let default = Command::new("redis-cli").args(tried).output().unwrap();
         assert!(String::from_utf8_lossy(&default.stdout).contains("WRONGPASS"), "{default:?}");
     }
+}
+
+#[test]
+fn the_tenants_own_clients_have_their_own_keys_while_the_spec_names_any() {
+    let spec = json!({ "network": { "allowFrom": [{ "podSelector": {} }] } });
+    let mut pod = Pod::start(&spec);
+    pod.wait_ready();
+    assert_eq!(pod.cli("gateway", &["SET", "kv:{0}:e:a", "1"]), "OK");
+    assert_eq!(pod.cli("app", &["SET", "app:a", "1"]), "OK");
+    assert_eq!(pod.cli("app", &["EVAL", "return redis.call('INCR', KEYS[1])", "1", "app:a"]), "2");
+    for arguments in [
+        vec!["GET", "kv:{0}:e:a"],
+        vec!["SET", "auth:{a}:user", "1"],
+        vec!["DEL", "jobs:{j}:ready"],
+        vec!["FLUSHALL"],
+        vec!["CONFIG", "GET", "*"],
+        vec!["ACL", "LIST"],
+        vec!["FUNCTION", "LOAD", "code"],
+        vec!["KEYS", "*"],
+    ] {
+        let said = pod.cli("app", &arguments);
+        assert!(said.contains("NOPERM"), "{arguments:?}: {said}");
+    }
+
+    // The spec names nobody any more: the Redis that runs lets none of them in.
+    pod.change_users(pod.credentials.clone());
+    let until = Instant::now() + Duration::from_secs(90);
+    while pod.cli("app", &["GET", "app:a"]) == "2" {
+        assert!(Instant::now() < until, "{}", pod.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(pod.cli("gateway", &["GET", "kv:{0}:e:a"]), "1");
 }
 
 #[test]

@@ -97,6 +97,9 @@ pub struct Redis {
     /// When a write is acknowledged.
     #[serde(default, skip_serializing_if = "Durability::is_async")]
     pub durability: Durability,
+    /// Who answers reads that do not say it themselves.
+    #[serde(default, skip_serializing_if = "Reads::is_primary")]
+    pub reads: Reads,
     /// None: what is sent is not encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -152,6 +155,24 @@ impl Durability {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
     fn is_async(&self) -> bool {
         *self == Self::Async
+    }
+}
+
+/// Who answers reads of entries and lists that do not say it themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reads {
+    /// The primary, so that what was acknowledged is seen.
+    #[default]
+    Primary,
+    /// A replica where one is quick, even if it is a little behind.
+    Replica,
+}
+
+impl Reads {
+    /// As it is when the route says nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_primary(&self) -> bool {
+        *self == Self::Primary
     }
 }
 
@@ -350,6 +371,7 @@ mod tests {
                 username: Some("gateway".into()),
                 password: Some("s3cret-word".into()),
                 durability: Durability::Replicated,
+                reads: Reads::Replica,
                 tls: Some(Tls { ca: "-----BEGIN CERTIFICATE-----\n".into() }),
             },
             limits: Limits::default(),
@@ -404,6 +426,15 @@ mod tests {
         assert!(!document.contains("hibernation"), "{document}");
         assert_eq!(Route::from_json(document.as_bytes()).unwrap().hibernation, None);
         assert!(route().to_json().contains(r#""hibernation":{"asleep":true}"#));
+    }
+
+    #[test]
+    fn a_route_whose_reads_go_to_the_primary_is_as_it_was_before_they_could_go_elsewhere() {
+        let with = |reads| Route { redis: Redis { reads, ..route().redis }, ..route() }.to_json();
+        let document = with(Reads::Primary);
+        assert!(!document.contains("reads"), "{document}");
+        assert_eq!(Route::from_json(document.as_bytes()).unwrap().redis.reads, Reads::Primary);
+        assert!(with(Reads::Replica).contains(r#""reads":"Replica""#));
     }
 
     #[test]

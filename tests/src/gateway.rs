@@ -9,7 +9,7 @@ use std::{
 };
 
 use keystead_route::{
-    Algorithm, Auth, Durability, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey, Webhooks,
+    Algorithm, Auth, Durability, Endpoint, FORMAT, Limits, Reads, Redis, Route, SignUp, SigningKey, Webhooks,
 };
 use tempfile::TempDir;
 
@@ -43,6 +43,7 @@ pub fn route(tenant: &str, redis: &str) -> Route {
             username: None,
             password: None,
             durability: Durability::Async,
+            reads: Reads::Primary,
             tls: None,
         },
         limits: Limits::default(),

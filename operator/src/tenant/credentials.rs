@@ -13,6 +13,7 @@ use keystead_route::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::names::APP_USER;
 use signing::Place;
 
 const GATEWAY_PASSWORD: &str = "gateway-password";
@@ -22,6 +23,7 @@ pub const REPLICATION_PASSWORD: &str = "replication-password";
 pub const SENTINEL_PASSWORD: &str = "sentinel-password";
 pub const CLUSTER_PASSWORD: &str = "cluster-password";
 pub const KEEPER_PASSWORD: &str = "keeper-password";
+pub const APP_PASSWORD: &str = "app-password";
 /// Ends the name of every password.
 const PASSWORD: &str = "-password";
 /// Then the name of a password that will take the place of the one before, and of the one whose place it took: both are
@@ -48,6 +50,8 @@ pub struct Needs {
     pub encryption: Option<u32>,
     /// Decides who logs in to Redis beside gateway, worker and monitor.
     pub topology: Topology,
+    /// Whether the tenant's own clients do.
+    pub app: bool,
     /// Whether it sends webhooks.
     pub webhooks: bool,
 }
@@ -77,21 +81,23 @@ pub struct Credentials {
 }
 
 /// Passwords of those who log in to Redis beside gateway, worker and monitor: of the script beside a single Redis, of a replica
-/// to its primary, of the Sentinels to each other and to Redis, and of the scripts of a Cluster.
-const OF_MEMBERS: [(&str, &str); 4] = [
+/// to its primary, of the Sentinels to each other and to Redis, of the scripts of a Cluster, and of the tenant's own clients.
+const OF_MEMBERS: [(&str, &str); 5] = [
     ("keeper", KEEPER_PASSWORD),
     ("replication", REPLICATION_PASSWORD),
     ("sentinel", SENTINEL_PASSWORD),
     ("cluster", CLUSTER_PASSWORD),
+    (APP_USER, APP_PASSWORD),
 ];
 
-/// Those of these that a topology needs.
-fn of_members(topology: Topology) -> &'static [&'static str] {
-    match topology {
+/// Those of these that a tenant needs.
+fn of_members(needs: Needs) -> impl Iterator<Item = &'static str> {
+    let among: &[&str] = match needs.topology {
         Topology::Standalone => &[KEEPER_PASSWORD],
         Topology::Replicated => &[REPLICATION_PASSWORD, SENTINEL_PASSWORD],
         Topology::Cluster => &[REPLICATION_PASSWORD, CLUSTER_PASSWORD],
-    }
+    };
+    among.iter().copied().chain(needs.app.then_some(APP_PASSWORD))
 }
 
 /// Why no secret could be made.
@@ -162,7 +168,7 @@ impl Outside {
 pub fn read(contents: &Contents, needs: Needs) -> Option<Credentials> {
     let (keys, active_key) = signing::keys(contents, needs.signing)?;
     let text = |name: &str| contents.get(name).filter(|it| !it.is_empty()).map(|it| it.as_str().into());
-    if of_members(needs.topology).iter().any(|name| text(name).is_none()) {
+    if of_members(needs).any(|name| text(name).is_none()) {
         return None;
     }
     let names = passwords(needs);
@@ -288,7 +294,7 @@ pub fn encoded(text: &str) -> Value {
 /// What is needed, but for the key that signs.
 fn wanted(needs: Needs) -> Vec<String> {
     let always = [GATEWAY_PASSWORD, WORKER_PASSWORD, MONITOR_PASSWORD, ADMIN_API_KEY];
-    let names = always.iter().chain(of_members(needs.topology)).map(|name| (*name).to_owned());
+    let names = always.into_iter().chain(of_members(needs)).map(str::to_owned);
     let webhooks = needs.webhooks.then(|| WEBHOOK_SECRET.to_owned());
     names.chain(needs.encryption.map(encryption_key)).chain(webhooks).collect()
 }

@@ -13,6 +13,8 @@ pub const REDIS_READERS: &str = "redis-readers";
 pub const REDIS_RESHAPE: &str = "redis-reshape";
 pub const REDIS_CONFIG: &str = "redis-config";
 pub const REDIS_USERS: &str = "redis-users";
+/// How the tenant's own clients reach its Redis, and who they are there.
+pub const REDIS_APP: &str = "redis-app";
 pub const CREDENTIALS: &str = "credentials";
 /// Who signs certificates, where nobody else does. No pod has it.
 pub const REDIS_CA: &str = "redis-ca";
@@ -34,6 +36,8 @@ const SHARD: &str = "redis-shard-";
 
 /// ACL user of the probes, and of the operator.
 pub const MONITOR_USER: &str = "monitor";
+/// ACL user of the tenant's own clients.
+pub const APP_USER: &str = "app";
 
 pub const REDIS_PORT: i32 = 6379;
 /// On which the members of a Cluster tenant talk to each other.

@@ -162,8 +162,13 @@ mod tests {
     use super::*;
     use crate::tenant::credentials::{missing, read};
 
-    const NEEDS: Needs =
-        Needs { signing: Algorithm::EdDSA, encryption: None, topology: Topology::Cluster, webhooks: false };
+    const NEEDS: Needs = Needs {
+        signing: Algorithm::EdDSA,
+        encryption: None,
+        topology: Topology::Cluster,
+        app: false,
+        webhooks: false,
+    };
 
     fn tenant() -> TenantName {
         "shop".parse().unwrap()

@@ -1,6 +1,7 @@
 //! What is said of a tenant in its status and in events. Pure: made from what was observed and what came of the pass.
 
 mod events;
+mod readers;
 mod redis;
 mod stopped;
 
@@ -169,7 +170,9 @@ pub fn report(
                 (condition::REDIS_AVAILABLE, redis),
                 (condition::WORKER_AVAILABLE, worker),
                 (condition::ROUTE_READY, route),
-            ],
+            ]
+            .into_iter()
+            .chain(readers::said(outcome).map(|readers| (condition::READERS_AVAILABLE, readers))),
             tenant,
             previous,
             now,
@@ -403,8 +406,8 @@ fn not_ready(
 }
 
 /// Puts in the times: the last transition is when the condition began or ceased to hold.
-fn dated<const N: usize>(
-    conditions: [(&str, Said); N],
+fn dated<'a>(
+    conditions: impl IntoIterator<Item = (&'a str, Said)>,
     tenant: &Tenant,
     previous: &TenantStatus,
     now: Timestamp,

@@ -93,12 +93,18 @@ impl ValidTenant {
         self
     }
 
+    /// Whether anybody may reach its Redis beside us.
+    pub fn has_clients(&self) -> bool {
+        !self.network.allow_from.is_empty()
+    }
+
     /// What its Secret must hold.
     pub fn needs(&self) -> Needs {
         Needs {
             signing: self.auth.signing,
             encryption: self.encryption,
             topology: self.redis.topology(),
+            app: self.has_clients(),
             webhooks: !self.worker.webhooks.is_empty(),
         }
     }

@@ -90,6 +90,7 @@ async fn a_manifest_may_leave_out_everything_and_get_the_documented_defaults() {
             "redis": {
                 "topology": "Standalone",
                 "durability": "Async",
+                "reads": "Primary",
                 "resources": {},
                 "storage": { "ephemeral": false },
                 "persistence": {},

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use keystead_route::{
-    Algorithm, Auth, Cache, Durability, Endpoint, FORMAT, Limits, Redis, Route, SignUp, SigningKey, Webhooks,
+    Algorithm, Auth, Cache, Durability, Endpoint, FORMAT, Limits, Reads, Redis, Route, SignUp, SigningKey,
+    Webhooks,
 };
 use serde_json::{Value, json};
 
@@ -236,6 +237,7 @@ pub(crate) fn route(tenant: &str, redis_port: u16, algorithm: Algorithm) -> Resu
             username: None,
             password: None,
             durability: Durability::Async,
+            reads: Reads::Primary,
             tls: None,
         },
         limits: Limits { default_ttl_seconds: 0, ..Limits::default() },

@@ -7,7 +7,7 @@ use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
-use keystead_e2e::{Gateway, Tenant, User, eventually, get_json, kubectl, within};
+use keystead_e2e::{Gateway, Tenant, User, apply, eventually, get_json, kubectl, kubectl_ok, within};
 use serde_json::{Value, json};
 
 #[test]
@@ -142,6 +142,90 @@ fn a_pod_reaches_its_own_redis_and_nothing_else() {
         let written = gateway.put("/api/v1/kv/k", &user.access_token, &json!(1));
         assert_eq!(written.status, 201, "{}: {written:?}", tenant.name);
     }
+}
+
+/// A pod in the namespace `default` that does nothing, removed in the end.
+struct Idle(&'static str);
+
+impl Idle {
+    /// Of this image; by its label `app` a Tenant can name it.
+    fn start(name: &'static str, image: &str) -> Self {
+        let manifest = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "idle", "image": image, "command": ["sleep", "3600"]}],
+            },
+        });
+        let applied = apply(&manifest.to_string());
+        assert!(applied.success, "{applied:?}");
+        kubectl_ok(&[
+            "wait",
+            "--for=condition=Ready",
+            &format!("pod/{name}"),
+            "-n",
+            "default",
+            "--timeout=120s",
+        ]);
+        Self(name)
+    }
+
+    /// What Redis answers it; it gives up after some seconds.
+    fn ask_redis(&self, login: &BTreeMap<String, String>, question: &[&str]) -> String {
+        let auth = format!("REDISCLI_AUTH={}", login["password"]);
+        let asks = ["exec", "-n", "default", self.0, "--", "env", &auth, "timeout", "5", "redis-cli"];
+        let who = ["-h", &login["host"], "-p", &login["port"], "--user", &login["username"]];
+        let output = kubectl(&[&asks[..], &who, &["--no-auth-warning"], question].concat(), None);
+        format!("{}{}", output.stdout, output.stderr).trim().to_owned()
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        kubectl(&["delete", "pod", self.0, "-n", "default", "--ignore-not-found", "--wait=false"], None);
+    }
+}
+
+#[test]
+fn a_peer_that_the_spec_names_reaches_redis_as_a_user_of_its_own_and_others_do_not() {
+    let peer = json!({
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
+        "podSelector": {"matchLabels": {"app": "named"}},
+    });
+    let tenant = Tenant::ready("peers", &json!({"network": {"allowFrom": [peer]}}));
+    let image = tenant.field("statefulset", "redis", "/spec/template/spec/containers/0/image");
+    let image = image.as_str().expect("the image of Redis");
+    let (named, other) = (Idle::start("named", image), Idle::start("unnamed", image));
+    let told = tenant.field("secret", "redis-app", "/data");
+    let text = |value: &Value| {
+        let bytes = BASE64_STANDARD.decode(value.as_str().expect("base64")).expect("base64");
+        String::from_utf8(bytes).expect("text")
+    };
+    let login: BTreeMap<String, String> =
+        told.as_object().expect("entries").iter().map(|(name, value)| (name.clone(), text(value))).collect();
+
+    within(Duration::from_mins(1), "the named peer logs in", || {
+        let answer = named.ask_redis(&login, &["SET", "app:a", "1"]);
+        if answer == "OK" { Ok(()) } else { Err(answer) }
+    });
+    assert_eq!(named.ask_redis(&login, &["GET", "app:a"]), "1");
+    for question in [&["GET", "kv:{0}:e:a"][..], &["KEYS", "*"], &["FLUSHALL"], &["CONFIG", "GET", "*"]] {
+        let answer = named.ask_redis(&login, question);
+        assert!(answer.contains("NOPERM"), "{question:?}: {answer}");
+    }
+    assert_ne!(other.ask_redis(&login, &["GET", "app:a"]), "1", "one that is not named got in");
+
+    // Nobody is named any more: the Secret goes, and so does the way.
+    tenant.patch(&json!({"network": {"allowFrom": []}}));
+    eventually("the Secret for clients is gone", || {
+        let gone = get_json(&["secret", "redis-app", "-n", &tenant.namespace()]).is_err();
+        if gone { Ok(()) } else { Err("it is there") }
+    });
+    within(Duration::from_mins(1), "the peer gets in no more", || {
+        let answer = named.ask_redis(&login, &["GET", "app:a"]);
+        if answer == "1" { Err(answer) } else { Ok(()) }
+    });
 }
 
 #[test]

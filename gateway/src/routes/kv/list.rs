@@ -80,7 +80,7 @@ impl Parameters {
                     all.values =
                         value.parse().map_err(|_| invalid("values: `true` or `false`".to_owned()))?;
                 }
-                "consistency" => all.from = consistency(&value)?,
+                "consistency" => all.from = From::parse(&value)?,
                 other => {
                     return Err(invalid(format!(
                         "the query has no parameter {other:?}: page, page_size, cursor, limit, prefix, \
@@ -117,7 +117,7 @@ impl Parameters {
         ("prefix" = Option<String>, Query, description = "What the keys begin with"),
         ("tag_filter" = Option<Vec<String>>, Query, description = "`name:value`, up to 8 times; all must hold"),
         ("values" = Option<bool>, Query, description = "With their values; by `cursor` only"),
-        ("consistency" = Option<String>, Query, description = "`replica`: by a replica where one is quick; it may be a little behind, and `total` may count what has just expired"),
+        ("consistency" = Option<String>, Query, description = "`primary`: by the primary, of several shards by all of theirs, and no snapshot; `replica`: by a replica where one is quick; it may be a little behind, and `total` may count what has just expired. As the tenant has it when absent"),
         ("Accept" = Option<String>, Header, description = "`application/x-ndjson`: all of them, a line each, in one answer of any length"),
     ),
     responses(
@@ -151,6 +151,7 @@ pub(crate) async fn list(
     };
     let filter = Filter { prefix: &parameters.prefix, tags: &parameters.tags };
     let mut json = String::from("{\"items\":[");
+    // Not the way of what is confirmed, also of the primary: its long answers would hold up everybody's writes there.
     let store = parameters.from.store(&caller.tenant);
     let (total, next) = if parameters.values {
         let entries = store.list_values(filter, select, size, MAX_VALUES).await;
@@ -220,21 +221,10 @@ fn link(parameters: &Parameters, cursor: &str, size: u64) -> String {
     if parameters.values {
         query.append_pair("values", "true");
     }
-    if parameters.from == From::Replica {
-        query.append_pair("consistency", "replica");
+    if let Some(consistency) = parameters.from.as_str() {
+        query.append_pair("consistency", consistency);
     }
     format!("<?{}>; rel=\"next\"", query.finish())
-}
-
-/// A list does not go the way of what is confirmed: its long answers would hold up everybody's writes there.
-fn consistency(value: &str) -> Result<From, Problem> {
-    match From::parse(value)? {
-        From::Primary => Err(Problem::new(
-            Code::Invalid,
-            "consistency: of a list only `replica`; without it the primary answers, and `primary` is for single keys",
-        )),
-        from => Ok(from),
-    }
 }
 
 fn decode_cursor(cursor: &str) -> Result<String, Problem> {

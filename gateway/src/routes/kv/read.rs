@@ -9,6 +9,7 @@ use axum::{
     response::Response,
 };
 use keystead_kv::{JSON, Store, json::entry_json};
+use keystead_route::Reads;
 
 use super::{Keyed, counted, not_found};
 use crate::{
@@ -31,13 +32,13 @@ pub(crate) struct Wanted {
     from: From,
 }
 
-/// Where a read may be answered.
+/// Where a read may be answered, as the request says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum From {
-    /// As the tenant has it: by its primary, or by this gateway's memory.
+    /// As the tenant has it: by its primary or this gateway's memory, or by a replica.
     #[default]
     Anywhere,
-    /// By nobody but the primary.
+    /// By nobody but the primary; of a list, by that of each shard.
     Primary,
     /// By a replica where there is one, even if it is a little behind.
     Replica,
@@ -66,11 +67,20 @@ impl From {
         }
     }
 
-    /// The tenant's store as it is to be read.
-    pub(super) fn store(self, tenant: &Tenant) -> Store {
+    /// The value of that parameter; none where it was not there.
+    pub(super) fn as_str(self) -> Option<&'static str> {
         match self {
-            Self::Anywhere | Self::Primary => tenant.store(),
-            Self::Replica => tenant.store().from_replica(),
+            Self::Anywhere => None,
+            Self::Primary => Some("primary"),
+            Self::Replica => Some("replica"),
+        }
+    }
+
+    /// The tenant's store as it is to be read. What a replica gives is never kept in memory.
+    pub(super) fn store(self, tenant: &Tenant) -> Store {
+        match (self, tenant.route().redis.reads) {
+            (Self::Replica, _) | (Self::Anywhere, Reads::Replica) => tenant.store().from_replica(),
+            (Self::Primary, _) | (Self::Anywhere, Reads::Primary) => tenant.store(),
         }
     }
 }
@@ -101,7 +111,7 @@ impl FromRequestParts<Arc<Gateway>> for Wanted {
     params(
         ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
         ("If-None-Match" = Option<String>, Header, description = "An `ETag`, or `*`"),
-        ("consistency" = Option<String>, Query, description = "`primary`: by nobody but the primary, never from memory; `replica`: by a replica where one is quick, and it may be a little behind"),
+        ("consistency" = Option<String>, Query, description = "`primary`: by nobody but the primary, never from memory; `replica`: by a replica where one is quick, and it may be a little behind. As the tenant has it when absent"),
     ),
     responses(
         (status = 200, description = "The entry, or its bytes with `Accept: application/octet-stream`", body = crate::routes::schemas::Entry),

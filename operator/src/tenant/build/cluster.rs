@@ -39,6 +39,10 @@ pub const MONITOR: &str = "+cluster|nodes +cluster|info";
 /// Who must find the primary of a shard: the same as `keystead_kv::acl`; a test holds the two together.
 pub(super) const CLIENT_OF_CLUSTER: &str = "+cluster|nodes +cluster|myid +asking +readonly";
 
+/// What the tenant's own clients ask to find it: the same as `keystead_kv::acl`; a test holds the two together.
+pub(super) const APP_OF_CLUSTER: &str =
+    "+cluster|info +cluster|myid +cluster|nodes +cluster|shards +cluster|slots +asking +readonly +readwrite";
+
 /// Lines of redis.conf for one of the members, of which each holds at most `max_memory` bytes. Directives:
 /// <https://redis.io/docs/latest/operate/oss_and_stack/management/config-file/>.
 ///

@@ -1,5 +1,6 @@
 //! Every object that a tenant is made of. Pure: no client, no clock, the same output for the same input. A file per kind.
 
+mod app;
 pub mod cluster;
 mod config_map;
 mod deployment;
@@ -161,6 +162,7 @@ pub fn build(known: &Known<'_>) -> Vec<Object> {
         let ca = known.tls.filter(|_| tenant.redis.tls.is_some());
         objects.push(deployment::build(tenant, known.settings, credentials, &endpoint, ca));
         objects.push(route::build(tenant, known.settings, credentials, &endpoint, ca));
+        objects.extend(app::build(tenant, credentials, &endpoint, ca));
     }
     objects
 }

@@ -28,8 +28,8 @@ pub(super) fn default_deny(tenant: &ValidTenant) -> Object {
     build(tenant, names::DEFAULT_DENY, None, spec)
 }
 
-/// Redis is reached by the gateway, the tenant's own worker, the peers of the spec, and the operator, which asks how it is;
-/// it reaches nobody. Members also reach each other, and what distributes the data over shards reaches them.
+/// Redis is reached by the gateway, the tenant's own worker, the peers of the spec, who have a user of their own there, and the
+/// operator, which asks how it is; it reaches nobody. Members also reach each other, and what distributes the data over shards reaches them.
 pub(super) fn redis(tenant: &ValidTenant, settings: &Settings) -> Object {
     let topology = tenant.redis.topology();
     let has_members = tenant.redis.has_members();

@@ -56,6 +56,10 @@ pub const SENTINEL_USERS: [(&str, &str); 4] = [
 pub(super) const CLIENT_OF_SENTINEL: &str = "resetkeys resetchannels &+switch-master -@all +auth +hello +ping +client|id \
 +subscribe +unsubscribe +sentinel|get-master-addr-by-name +sentinel|master";
 
+/// What the tenant's own clients ask besides: the same as `keystead_kv::acl`; a test holds the two together.
+pub(super) const APP_OF_SENTINEL: &str = "allchannels +psubscribe +punsubscribe \
++sentinel|masters +sentinel|replicas +sentinel|sentinels +sentinel|slaves";
+
 /// Lines of redis.conf for one of so many members, of which each holds at most `max_memory` bytes. Directives:
 /// <https://redis.io/docs/latest/operate/oss_and_stack/management/config-file/>.
 pub fn redis_conf(members: u8, max_memory: u64) -> String {

@@ -33,6 +33,7 @@ pub(super) fn build(
             username: Some("gateway".into()),
             password: Some(credentials.gateway_password.clone()),
             durability: tenant.redis.durability,
+            reads: tenant.redis.reads,
             tls: ca.map(|ca| Tls { ca: ca.to_owned() }),
         },
         limits: tenant.limits.clone(),

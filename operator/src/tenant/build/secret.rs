@@ -32,6 +32,10 @@ pub(super) const MONITOR_RULES: &str = "resetkeys resetchannels %R~jobs:{j}:read
 pub(super) const FSYNC_RULES: &str = "+waitaof";
 pub(super) const SLEEP_RULES: &str = "%R~jobs:{j}:used +time +get";
 
+pub(super) const APP_RULES: &str = "~app:* &app:* -@all +@string +@hash +@list +@set +@sortedset +@stream +@bitmap +@hyperloglog +@geo \
++@keyspace +@pubsub +@transaction +@scripting +@connection -@admin -@dangerous -scan -randomkey -client|tracking \
+-function -script +script|load +script|exists +info +time";
+
 /// The script beside a single Redis: it makes changed users and settings known.
 const KEEPER_RULES: &str = "resetkeys resetchannels -@all +ping +acl|setuser +config|set";
 
@@ -47,7 +51,7 @@ pub(super) fn redis_users(tenant: &ValidTenant, credentials: &Credentials) -> Ob
     let namespace = names::namespace(&tenant.name);
     let mut files = vec![(USERS_FILE, users(tenant, credentials))];
     if let Arrangement::Replicated { .. } = tenant.redis.arrangement {
-        files.push((SENTINEL_USERS_FILE, sentinel_users(credentials)));
+        files.push((SENTINEL_USERS_FILE, sentinel_users(tenant, credentials)));
     }
     let data = files.into_iter().map(|(name, text)| (name.to_owned(), ByteString(text.into_bytes())));
     let secret = Secret {
@@ -80,15 +84,30 @@ fn users(tenant: &ValidTenant, credentials: &Credentials) -> String {
     text.extend(user(credentials, "worker", client(WORKER_RULES)));
     text.extend(user(credentials, "monitor", monitor));
     text.extend(among.iter().filter_map(|(name, rules)| user(credentials, name, [Some(*rules)])));
+    let of_cluster = is_cluster.then_some(cluster::APP_OF_CLUSTER);
+    text.push_str(&app(tenant, credentials, [Some(APP_RULES), of_cluster]));
     text
 }
 
 /// The same for the Sentinels.
-fn sentinel_users(credentials: &Credentials) -> String {
+fn sentinel_users(tenant: &ValidTenant, credentials: &Credentials) -> String {
     let users = replicated::SENTINEL_USERS
         .into_iter()
         .filter_map(|(name, rules)| user(credentials, name, [Some(rules)]));
-    ["user default off resetpass\n".to_owned()].into_iter().chain(users).collect()
+    let rules = [replicated::CLIENT_OF_SENTINEL, replicated::APP_OF_SENTINEL];
+    let app = app(tenant, credentials, rules.map(Some));
+    ["user default off resetpass\n".to_owned()].into_iter().chain(users).chain([app]).collect()
+}
+
+/// The line of the tenant's own clients. Also where there are none: a Redis that runs is told of users and never of one that is
+/// gone, so it would go on letting them in.
+fn app<'a>(
+    tenant: &ValidTenant,
+    credentials: &Credentials,
+    rules: impl IntoIterator<Item = Option<&'a str>>,
+) -> String {
+    let line = if tenant.has_clients() { user(credentials, names::APP_USER, rules) } else { None };
+    line.unwrap_or_else(|| format!("user {} off\n", names::APP_USER))
 }
 
 /// A line of such a file; none for one that has no password. Of a password that is being replaced, both are valid.

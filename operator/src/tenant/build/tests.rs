@@ -1,5 +1,6 @@
 //! Snapshots of every object, from a fixture whose names are unlike the product's, and what no snapshot shows.
 
+mod app;
 mod scaling;
 mod shards;
 mod sleep;
@@ -364,6 +365,9 @@ fn the_users_may_do_what_the_store_sends() {
     assert_eq!(secret::FSYNC_RULES, keystead_kv::acl::FSYNC);
     assert_eq!(replicated::CLIENT_OF_SENTINEL, keystead_kv::acl::SENTINEL_CLIENT);
     assert_eq!(cluster::CLIENT_OF_CLUSTER, keystead_kv::acl::CLUSTER);
+    assert_eq!(secret::APP_RULES, keystead_kv::acl::APP);
+    assert_eq!(cluster::APP_OF_CLUSTER, keystead_kv::acl::APP_CLUSTER);
+    assert_eq!(replicated::APP_OF_SENTINEL, keystead_kv::acl::APP_SENTINEL);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 
 fn needs(signing: Algorithm) -> Needs {
-    Needs { signing, encryption: None, topology: Topology::Standalone, webhooks: false }
+    Needs { signing, encryption: None, topology: Topology::Standalone, app: false, webhooks: false }
 }
 
 fn made(contents: &Contents, signing: Algorithm) -> Contents {
@@ -95,6 +95,22 @@ fn the_members_of_a_cluster_log_in_as_a_user_of_their_own() {
     let contents = missing(&"shop".parse().unwrap(), &Contents::new(), needs).unwrap();
     let members = read(&contents, needs).unwrap().members;
     assert_eq!(members.into_keys().collect::<Vec<_>>(), ["cluster", "replication"]);
+}
+
+#[test]
+fn the_tenants_own_clients_have_a_password_where_there_may_be_any() {
+    let needs = Needs { app: true, ..needs(Algorithm::EdDSA) };
+    let mut contents = made(&Contents::new(), Algorithm::EdDSA);
+    assert!(read(&contents, needs).is_none() && !is_complete(&contents, needs));
+    let added = missing(&"shop".parse().unwrap(), &contents, needs).unwrap();
+    assert_eq!(added.keys().collect::<Vec<_>>(), [APP_PASSWORD]);
+    contents.extend(added);
+    assert!(read(&contents, needs).unwrap().members.contains_key("app"));
+    assert!(passwords(needs).contains(&APP_PASSWORD.to_owned()), "it is replaced as the others are");
+    let mut outside = contents.clone();
+    outside.remove(APP_PASSWORD);
+    let error = Outside::read(Some(&data(&outside)), needs).unwrap_err();
+    assert!(error.to_string().starts_with("app-password is missing, or"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The status that people and kstatus read, from what was observed.
 
+mod readers;
 mod rollout;
 mod sleep;
 

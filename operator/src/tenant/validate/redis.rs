@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use keystead_crds::{AppendOnly, EvictionPolicy, RedisSpec, TenantSpec, Topology, bytes, check_setting};
-use keystead_route::Durability;
+use keystead_route::{Durability, Reads};
 
 use super::{Defaults, Invalid, ValidResources, amount, duration, in_range, resources};
 use crate::{settings::Settings, tenant::names};
@@ -22,6 +22,7 @@ const DEFAULT_STORAGE: &str = "1Gi";
 pub struct ValidRedis {
     pub arrangement: Arrangement,
     pub durability: Durability,
+    pub reads: Reads,
     /// It is known to be 7.2 or later, or has to be.
     pub knows_waitaof: bool,
     /// Secret in which somebody else keeps the passwords.
@@ -178,6 +179,7 @@ pub(super) fn valid(
     Ok(ValidRedis {
         arrangement: arrangement(redis)?,
         durability,
+        reads: redis.reads.into(),
         knows_waitaof: durability == Durability::Fsync || is_from(&version, [7, 2]),
         existing_secret: redis.credentials.existing_secret.clone(),
         rotate_after: redis
