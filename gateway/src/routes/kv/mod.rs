@@ -6,6 +6,7 @@ pub(super) mod exists;
 pub(super) mod increment;
 pub(super) mod list;
 pub(super) mod patch;
+mod raw;
 pub(super) mod read;
 pub(super) mod remove;
 mod stream;
