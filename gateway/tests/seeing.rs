@@ -108,7 +108,18 @@ fn log_levels_change_while_it_runs() {
     admin.get("/api/v1/kv/k");
     eventually(|| gateway.log().contains("answered").then_some(()));
     for wrong in [json!({"level": "loud"}), json!({"targets": {}}), json!({"level": "info", "other": 1})] {
-        assert_eq!(platform.put("/admin/log-levels", &wrong).status, 422, "{wrong}");
+        assert_eq!(code(&platform.put("/admin/log-levels", &wrong)), (422, "invalid".into()), "{wrong}");
+    }
+    let large = " ".repeat((2 << 20) + 1);
+    for (method, path, body, refusal) in [
+        ("PUT", "/admin/log-levels", "{", (400, "bad_request")),
+        ("DELETE", "/admin/log-levels", "", (405, "method_not_allowed")),
+        ("GET", "/admin", "", (404, "route_unknown")),
+        ("PUT", "/admin/log-levels", large.as_str(), (413, "too_large")),
+    ] {
+        let answer = platform.raw(method, path, &[("X-Request-Id", "mine")], body.as_bytes());
+        assert_eq!(code(&answer), (refusal.0, refusal.1.into()), "{method} {path}");
+        assert_eq!(answer.header("x-request-id"), "mine");
     }
     assert_eq!(platform.get("/admin/log-levels").json(), wanted);
     // Not where everybody can reach it.

@@ -121,7 +121,7 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
 }
 
 /// What bytes say that are JSON.
-pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     // As a text the parts of it are not looked at once more; where it is none, the error names the place.
     let parsed = match simdutf8::basic::from_utf8(bytes) {
         Ok(text) => serde_json::from_str(text),

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use tower_service::Service as _;
 
 use crate::{Gateway, finish::Finish};
-pub(crate) use {kv::key_of, openapi::description};
+pub(crate) use {body::parse, kv::key_of, openapi::description};
 
 fn key_methods() -> MethodRouter<Arc<Gateway>> {
     get(kv::read).put(kv::write).patch(kv::patch).delete(kv::remove)
