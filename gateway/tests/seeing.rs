@@ -27,8 +27,14 @@ fn an_admin_sees_how_the_tenants_redis_does_and_a_user_whether_it_is_there() {
     let (mut redis, gateway, admin) = start(&["--peers", "localhost:8080"]);
     let user = Client::registered(&gateway, "acme");
     user.put("/api/v1/kv/k", &json!({"value": 1}));
-    let health = user.get("/t/acme/health");
-    assert_eq!((health.status, &health.json()["redis"]["available"]), (200, &json!(true)));
+    for path in ["/t/acme/health", "/t/acme/api/v1/health"] {
+        let health = user.get(path);
+        assert_eq!((health.status, &health.json()["redis"]["available"]), (200, &json!(true)), "{path}");
+        assert_eq!(code(&Client::anonymous(&gateway).get(path)), (401, "missing_token".into()), "{path}");
+    }
+    for path in ["/t/acme/api/v1/health/live", "/t/acme/api/v1/health/ready"] {
+        assert_eq!(Client::anonymous(&gateway).get(path).status, 200, "{path}: of the gateway");
+    }
     for path in ["/t/acme/diag", "/api/v1/diag", "/t/acme/peers"] {
         assert_eq!(code(&user.get(path)), (403, "missing_scope".into()), "{path}");
     }

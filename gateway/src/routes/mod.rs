@@ -81,6 +81,9 @@ fn routes() -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
     ];
     let of_tenants = [
         ("/t/{tenant}/health", get(seeing::health)),
+        ("/t/{tenant}/api/v1/health", get(seeing::health)),
+        ("/t/{tenant}/api/v1/health/live", get(health::live)),
+        ("/t/{tenant}/api/v1/health/ready", get(health::ready)),
         ("/t/{tenant}/diag", get(seeing::diag)),
         ("/t/{tenant}/peers", get(seeing::peers)),
     ];
