@@ -87,7 +87,9 @@ pub enum DeletionPolicy {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.burst) || has(self.requestsPerSecond)")
-        .message("limits.burst is how far limits.requestsPerSecond may be exceeded: set that too")
+        .message("limits.burst is how far limits.requestsPerSecond may be exceeded: set that too"),
+    validation = Rule::new("!has(self.userBurst) || has(self.userRequestsPerSecond)")
+        .message("limits.userBurst is how far limits.userRequestsPerSecond may be exceeded: set that too")
 )]
 pub struct LimitsSpec {
     /// Longest key, in bytes of UTF-8.
@@ -114,6 +116,15 @@ pub struct LimitsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub burst: Option<i32>,
+    /// Requests a second of each user (not of API keys) that each gateway pod answers; more get 429. Without it a user may have
+    /// all of the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub user_requests_per_second: Option<i32>,
+    /// Requests of a user at once after a pause. As many as userRequestsPerSecond when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub user_burst: Option<i32>,
 }
 
 fn max_key_bytes() -> i32 {
@@ -137,6 +148,8 @@ impl Default for LimitsSpec {
             max_keys: None,
             requests_per_second: None,
             burst: None,
+            user_requests_per_second: None,
+            user_burst: None,
         }
     }
 }

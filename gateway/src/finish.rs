@@ -16,6 +16,7 @@ use std::{
 use axum::{
     extract::{MatchedPath, Request},
     http::{Extensions, HeaderName, HeaderValue, Method, StatusCode},
+    middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -271,6 +272,17 @@ impl Begun {
     }
 }
 
+/// The same for what is no part of the API, and is neither counted nor logged.
+pub(crate) async fn finish_plainly(request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    let mut response = next.run(request).await;
+    if response.status().is_client_error() || response.status().is_server_error() {
+        response = as_problem(&response, id.to_str().unwrap_or(""));
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
 /// The client's id where it is a short printable word, else a new one.
 fn request_id(request: &Request) -> HeaderValue {
     let usable = |value: &&HeaderValue| {
@@ -302,6 +314,7 @@ fn as_problem(response: &Response, id: &str) -> Response {
         StatusCode::METHOD_NOT_ALLOWED => {
             Problem::new(Code::MethodNotAllowed, "the header Allow names the methods of this path")
         }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::TooLarge, "the body is too large"),
         StatusCode::INTERNAL_SERVER_ERROR => Problem::new(Code::Internal, "the gateway failed"),
         _ => Problem::new(Code::BadRequest, "the path or the query is malformed: percent-encode UTF-8"),
     };

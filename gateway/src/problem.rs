@@ -77,7 +77,7 @@ codes! {
     WeakPassword = UNPROCESSABLE_ENTITY "weak_password" "The password is too weak";
     TooManyAttempts = TOO_MANY_REQUESTS "too_many_attempts" "Too many attempts to log in";
     TooManySignUps = TOO_MANY_REQUESTS "too_many_sign_ups" "Too many tenants were asked for";
-    RateLimited = TOO_MANY_REQUESTS "rate_limited" "The tenant's rate is exceeded";
+    RateLimited = TOO_MANY_REQUESTS "rate_limited" "A rate is exceeded";
     QueueFull = TOO_MANY_REQUESTS "queue_full" "The tenant's queue is full";
     NotReady = SERVICE_UNAVAILABLE "not_ready" "The gateway is not ready";
     TooBusy = SERVICE_UNAVAILABLE "too_busy" "Too many requests are under way";

@@ -271,6 +271,44 @@ fn a_list_with_large_values_comes_in_parts() {
 }
 
 #[test]
+fn what_is_read_as_bytes_says_what_a_write_of_them_takes() {
+    let (_redis, gateway) = start(&["acme"]);
+    let client = Client::registered(&gateway, "acme");
+    let written = [("Content-Type", "image/png"), ("X-TTL", "600"), ("X-Tags", "size=big,colour=red")];
+    assert_eq!(client.raw("PUT", "/api/v1/kv/image", &written, b"\x89PNG").status, 201);
+    let bytes = |path: &str| client.raw("GET", path, &[("Accept", "application/octet-stream")], b"");
+    let read = bytes("/api/v1/kv/image");
+    let head = client.raw("HEAD", "/api/v1/kv/image", &[], b"");
+    let head_of_path = client.raw("HEAD", "/t/acme/api/v1/kv/image", &[], b"");
+    for answer in [&read, &head, &head_of_path] {
+        assert_eq!(answer.header("x-tags"), "colour=red, size=big");
+        let left: u64 = answer.header("x-ttl").parse().unwrap();
+        assert!((590..=600).contains(&left), "{left}");
+    }
+    let json = client.get("/api/v1/kv/image");
+    assert_eq!([json.header("x-ttl"), json.header("x-tags")], ["", ""], "the body says it");
+
+    let names = ["content-type", "x-ttl", "x-tags"];
+    let told = names.map(|name| (name, read.header(name)));
+    let headers = told.each_ref().map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(client.raw("PUT", "/api/v1/kv/copy", &headers, &read.body).status, 201);
+    let copy = bytes("/api/v1/kv/copy");
+    assert_eq!((copy.body.as_slice(), copy.header("content-type")), (&b"\x89PNG"[..], "image/png".into()));
+    assert_eq!(copy.header("x-tags"), read.header("x-tags"));
+    assert!(copy.header("x-ttl").parse::<u64>().unwrap() <= 600);
+
+    // What never ends, has no tags, or one that the header cannot hold, says nothing of it.
+    for (key, tags) in [("bare", json!({})), ("odd", json!({"colour": "red", "size": "1,2"}))] {
+        client.put(&format!("/api/v1/kv/{key}"), &json!({"value": 1, "ttl": null, "tags": tags}));
+        let answer = bytes(&format!("/api/v1/kv/{key}"));
+        assert_eq!(
+            (answer.status, answer.header("x-ttl"), answer.header("x-tags")),
+            (200, String::new(), String::new())
+        );
+    }
+}
+
+#[test]
 fn a_tenant_has_no_more_keys_than_it_may() {
     let server = Server::start();
     let mut route = route("acme", &server.address());

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use client::{Client, code, eventually, start, start_with};
+use client::{Client, code, eventually, owned, start, start_with};
 use keystead_tests::{
     gateway::{Gateway, route},
     redis::Server,
@@ -56,6 +56,70 @@ fn a_tenant_that_exceeds_its_rate_is_told_so_and_no_other_is() {
         (client.get("/api/v1/kv/k").header("ratelimit-policy") == "\"tenant\";q=100000;w=1").then_some(())
     });
     assert_eq!(client.get("/api/v1/kv/k").status, 404);
+}
+
+/// Registers with a tenant `acme`.
+fn registered_as(gateway: &Gateway, name: &str) -> Client {
+    let body = json!({"username": name, "email": "a@example.com", "password": "Correct-horse-7"});
+    let answer = Client::anonymous(gateway).post("/t/acme/api/v1/auth/register", &body);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    Client::with_token(gateway, answer.json()["access_token"].as_str().unwrap())
+}
+
+#[test]
+fn one_user_cannot_spend_what_the_others_have() {
+    let redis = Server::start();
+    let mut limited = route("acme", &redis.address());
+    let admin = owned(&mut limited);
+    (limited.limits.requests_per_second, limited.limits.burst) = (Some(100), Some(1000));
+    (limited.limits.user_requests_per_second, limited.limits.user_burst) = (Some(1), Some(5));
+    let gateway = start_with(&[limited.clone()]);
+    let (ada, grace) = (registered_as(&gateway, "ada"), registered_as(&gateway, "grace"));
+    let first = ada.get("/api/v1/kv/k");
+    let both = r#""user";q=5;w=5, "tenant";q=1000;w=10"#;
+    assert_eq!((first.status, first.header("ratelimit-policy").as_str()), (404, both));
+    assert_eq!(first.header("ratelimit"), r#""user";r=4;t=1, "tenant";r=999;t=1"#);
+    let refused = eventually(|| Some(ada.get("/api/v1/kv/k")).filter(|answer| answer.status == 429));
+    assert_eq!(code(&refused), (429, "rate_limited".into()));
+    assert!(refused.text().contains("this user exceeds the tenant's spec.limits.userRequestsPerSecond"));
+    assert_eq!(
+        [refused.header("retry-after"), refused.header("ratelimit"), refused.header("ratelimit-policy")],
+        ["1", r#""user";r=0;t=5"#, r#""user";q=5;w=5"#]
+    );
+    let other = grace.get("/api/v1/kv/k");
+    assert_eq!(other.status, 404, "{other:?}");
+    assert!(other.header("ratelimit").starts_with("\"user\";r=4;t=1, "), "{other:?}");
+
+    // Another token is the same user, whatever case its name was entered in.
+    let login = json!({"tenant": "acme", "username": "ADA", "password": "Correct-horse-7"});
+    let tokens = Client::anonymous(&gateway).post("/api/v1/auth/login", &login).json();
+    let again = Client::with_token(&gateway, tokens["access_token"].as_str().unwrap());
+    let left = again.get("/api/v1/kv/k").header("ratelimit");
+    assert!(!left.starts_with("\"user\";r=4;"), "{left}");
+
+    // An API key is no user.
+    let admin = Client::with_api_key(&gateway, &admin);
+    let made = admin.post("/api/v1/auth/api-keys", &json!({"name": "k", "scopes": ["kv:read"]})).json();
+    let key = Client::with_api_key(&gateway, made["api_key"].as_str().unwrap());
+    for client in [admin, key] {
+        for _ in 0..10 {
+            let answer = client.get("/api/v1/kv/k");
+            assert_eq!(
+                (answer.status, answer.header("ratelimit-policy").as_str()),
+                (404, r#""tenant";q=1000;w=10"#)
+            );
+        }
+    }
+
+    // Also where only the users have a rate; a higher one holds at once.
+    (limited.limits.requests_per_second, limited.limits.burst) = (None, None);
+    (limited.limits.user_requests_per_second, limited.limits.user_burst) = (Some(1000), None);
+    gateway.set_route(&limited);
+    eventually(|| {
+        let answer = ada.get("/api/v1/kv/k");
+        (answer.header("ratelimit-policy") == r#""user";q=1000;w=1"#).then_some(())
+    });
+    assert_eq!(ada.get("/api/v1/kv/k").status, 404);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn every_route_of_the_documentation_is_described_and_no_other() {
     let (_redis, gateway, admin) = start_owned();
     let mut documented = documented();
     // Other forms of what is described, for probes and by analogy.
-    for path in ["/health", "/t/{tenant}/diag", "/t/{tenant}/peers"] {
+    for path in ["/health", "/t/{tenant}/diag", "/t/{tenant}/peers", "/t/{tenant}/api/v1/health"] {
         assert!(documented.remove(&("get".to_owned(), path.to_owned())), "{path}");
     }
     assert!(documented.len() > 30, "{documented:?}");
@@ -88,11 +88,36 @@ fn example(document: &Value, content: &Value) -> Option<Value> {
     if let Some(example) = body.get("example") {
         return Some(example.clone());
     }
+    schema(document, &body["schema"])?.get("example").cloned()
+}
+
+/// What a schema refers to.
+fn schema<'a>(document: &'a Value, schema: &Value) -> Option<&'a Value> {
     // `Option<T>` is one of null and T.
-    let schema = &body["schema"];
     let name = schema["$ref"].as_str().or_else(|| schema["oneOf"][1]["$ref"].as_str())?;
-    let name = name.rsplit('/').next()?;
-    document["components"]["schemas"][name].get("example").cloned()
+    Some(&document["components"]["schemas"][name.rsplit('/').next()?])
+}
+
+/// Whether a schema lets its value be null; none: it may be anything.
+fn is_nullable(schema: &Value) -> Option<bool> {
+    match (&schema["type"], &schema["oneOf"]) {
+        (Value::String(_), _) => Some(false),
+        (Value::Array(types), _) => Some(types.contains(&json!("null"))),
+        (_, Value::Array(some)) => Some(some.contains(&json!({"type": "null"}))),
+        _ => schema.get("$ref").map(|_| false),
+    }
+}
+
+/// Where an operation's example is sent.
+fn url_of(operation: &Value, base: &str, path: &str, id: &str) -> String {
+    let mut url = format!("{base}{}", path.replace("{id}", id));
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        if let Some(value) = parameter["example"].as_str() {
+            url = url.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), value);
+        }
+    }
+    assert!(!url.contains('{'), "{url} has a parameter without an example");
+    url
 }
 
 /// Whether two documents have the same members of the same types; null stands for anything, and a user's own value and tags
@@ -164,13 +189,7 @@ fn every_example_is_answered_as_described() {
         }
         let (id, other_body) = prepare(&admin, &user, name);
         let base = if path.starts_with("/t/") { "" } else { "/api/v1" };
-        let mut url = format!("{base}{}", path.replace("{id}", &id));
-        for parameter in operation["parameters"].as_array().into_iter().flatten() {
-            if let Some(value) = parameter["example"].as_str() {
-                url = url.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), value);
-            }
-        }
-        assert!(!url.contains('{'), "{name}: {url} has a parameter without an example");
+        let url = url_of(operation, base, &path, &id);
         let content = &operation["requestBody"]["content"];
         let body = other_body.or_else(|| example(&document, content));
         let content_type = content.as_object().and_then(|content| content.keys().next().cloned());
@@ -188,6 +207,51 @@ fn every_example_is_answered_as_described() {
         sent += 1;
     }
     assert!(sent > 30, "{sent} operations");
+}
+
+#[test]
+fn a_field_may_be_null_where_the_description_says_so_and_nowhere_else() {
+    let (_redis, gateway, admin) = start_owned();
+    let user = Client::registered(&gateway, "acme");
+    let document = document(&admin);
+    let (mut taken, mut refused) = (0, 0);
+    for (method, path) in described(&document) {
+        let operation = &document["paths"][&path][&method];
+        let content = &operation["requestBody"]["content"];
+        let whole = &content["application/json"]["schema"];
+        let (Some(schema), Some(body)) = (schema(&document, whole), example(&document, content)) else {
+            continue;
+        };
+        let (id, _) = prepare(&admin, &user, operation["operationId"].as_str().unwrap());
+        // The path names the tenant, so that no field has to.
+        let url = url_of(operation, "/t/acme/api/v1", &path, &id);
+        let is_open = operation["security"] == json!([{}]);
+        let caller = if is_open { Client::anonymous(&gateway) } else { admin.clone() };
+        let send = |body: &Value| {
+            let headers = [("Content-Type", "application/json")];
+            caller.raw(&method.to_uppercase(), &url, &headers, body.to_string().as_bytes())
+        };
+        if whole.get("oneOf").is_some() {
+            assert!(send(&Value::Null).status < 300, "{url}: a body of null is as none");
+        }
+        for (field, of_field) in schema["properties"].as_object().unwrap() {
+            let mut body = body.clone();
+            body[field] = Value::Null;
+            let answer = send(&body);
+            // A second account or key of the same name is refused for that.
+            let is_taken = answer.status < 300 || answer.status == 409;
+            match is_nullable(of_field) {
+                Some(true) => assert!(is_taken, "{url}: {field} may be null, says {of_field}: {answer:?}"),
+                Some(false) => assert_eq!(code(&answer), (422, "invalid".into()), "{url}: {field}"),
+                None => continue,
+            }
+            if is_taken { taken += 1 } else { refused += 1 }
+        }
+    }
+    assert!(taken > 10 && refused > 10, "{taken} taken, {refused} refused");
+    let item = json!({"op": null, "key": "a", "value": 1, "ttl": null, "tags": null});
+    let batch = admin.post("/api/v1/kv/batch", &json!({"items": [item]})).json();
+    assert_eq!(batch["items"][0]["status"], json!(201), "{batch}");
 }
 
 fn check(document: &Value, operation: &Value, method: &str, answer: &Answer) {

@@ -27,8 +27,14 @@ fn an_admin_sees_how_the_tenants_redis_does_and_a_user_whether_it_is_there() {
     let (mut redis, gateway, admin) = start(&["--peers", "localhost:8080"]);
     let user = Client::registered(&gateway, "acme");
     user.put("/api/v1/kv/k", &json!({"value": 1}));
-    let health = user.get("/t/acme/health");
-    assert_eq!((health.status, &health.json()["redis"]["available"]), (200, &json!(true)));
+    for path in ["/t/acme/health", "/t/acme/api/v1/health"] {
+        let health = user.get(path);
+        assert_eq!((health.status, &health.json()["redis"]["available"]), (200, &json!(true)), "{path}");
+        assert_eq!(code(&Client::anonymous(&gateway).get(path)), (401, "missing_token".into()), "{path}");
+    }
+    for path in ["/t/acme/api/v1/health/live", "/t/acme/api/v1/health/ready"] {
+        assert_eq!(Client::anonymous(&gateway).get(path).status, 200, "{path}: of the gateway");
+    }
     for path in ["/t/acme/diag", "/api/v1/diag", "/t/acme/peers"] {
         assert_eq!(code(&user.get(path)), (403, "missing_scope".into()), "{path}");
     }
@@ -108,7 +114,18 @@ fn log_levels_change_while_it_runs() {
     admin.get("/api/v1/kv/k");
     eventually(|| gateway.log().contains("answered").then_some(()));
     for wrong in [json!({"level": "loud"}), json!({"targets": {}}), json!({"level": "info", "other": 1})] {
-        assert_eq!(platform.put("/admin/log-levels", &wrong).status, 422, "{wrong}");
+        assert_eq!(code(&platform.put("/admin/log-levels", &wrong)), (422, "invalid".into()), "{wrong}");
+    }
+    let large = " ".repeat((2 << 20) + 1);
+    for (method, path, body, refusal) in [
+        ("PUT", "/admin/log-levels", "{", (400, "bad_request")),
+        ("DELETE", "/admin/log-levels", "", (405, "method_not_allowed")),
+        ("GET", "/admin", "", (404, "route_unknown")),
+        ("PUT", "/admin/log-levels", large.as_str(), (413, "too_large")),
+    ] {
+        let answer = platform.raw(method, path, &[("X-Request-Id", "mine")], body.as_bytes());
+        assert_eq!(code(&answer), (refusal.0, refusal.1.into()), "{method} {path}");
+        assert_eq!(answer.header("x-request-id"), "mine");
     }
     assert_eq!(platform.get("/admin/log-levels").json(), wanted);
     // Not where everybody can reach it.

@@ -22,7 +22,7 @@ pub fn is_json(content_type: &str) -> bool {
 }
 
 /// Seconds left, rounded up; none: never expires.
-fn seconds_left(metadata: &Metadata) -> Option<u64> {
+pub fn seconds_left(metadata: &Metadata) -> Option<u64> {
     metadata.expires.map(|expires| expires.saturating_sub(now_ms()).div_ceil(1000))
 }
 

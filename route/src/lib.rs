@@ -195,6 +195,12 @@ pub struct Limits {
     /// Requests at once after a pause; none: as `requests_per_second`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
+    /// Of them each user may have so many a second; none: as many as the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_requests_per_second: Option<u32>,
+    /// Requests of a user at once after a pause; none: as `user_requests_per_second`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_burst: Option<u32>,
 }
 
 impl Default for Limits {
@@ -206,6 +212,8 @@ impl Default for Limits {
             max_keys: None,
             requests_per_second: None,
             burst: None,
+            user_requests_per_second: None,
+            user_burst: None,
         }
     }
 }
@@ -435,6 +443,15 @@ mod tests {
         assert!(!document.contains("reads"), "{document}");
         assert_eq!(Route::from_json(document.as_bytes()).unwrap().redis.reads, Reads::Primary);
         assert!(with(Reads::Replica).contains(r#""reads":"Replica""#));
+    }
+
+    #[test]
+    fn limits_that_are_not_set_are_not_in_the_document() {
+        let document = serde_json::to_string(&Limits::default()).unwrap();
+        assert_eq!(document, r#"{"maxKeyBytes":256,"maxValueBytes":2097152,"defaultTtlSeconds":3600}"#);
+        let limits = Limits { user_requests_per_second: Some(10), user_burst: Some(20), ..Limits::default() };
+        let document = serde_json::to_string(&limits).unwrap();
+        assert!(document.ends_with(r#","userRequestsPerSecond":10,"userBurst":20}"#), "{document}");
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub(crate) fn operation(method: &Method, path: &str) -> &'static str {
     };
     // `/kv/batch` is a path of its own, and a key as well.
     let as_key = || find(&format!("{}/{{key}}", path.strip_suffix("/batch")?));
-    find(path).or_else(as_key).unwrap_or("unknown")
+    // A tenant's health is described where it stands alone.
+    let alone = || find(&path.replacen("/api/v1", "", 1));
+    find(path).or_else(as_key).or_else(alone).unwrap_or("unknown")
 }
 
 #[cfg(test)]
@@ -54,6 +56,8 @@ mod tests {
             (Method::PUT, "/api/v1/kv/batch", "write_entry"),
             (Method::GET, "/t/{tenant}/diag", "diag"),
             (Method::GET, "/t/{tenant}/health", "tenant_health"),
+            (Method::GET, "/t/{tenant}/api/v1/health", "tenant_health"),
+            (Method::GET, "/t/{tenant}/api/v1/nothing", "unknown"),
             (Method::POST, "/api/v1/auth/login", "login"),
             (Method::GET, "/api/v1/audit", "read_audit_log"),
         ] {

@@ -115,7 +115,7 @@ impl Caller {
         let detail = "this API key's requests_per_second is exceeded: slow down";
         let key_rate = gateway.key_rates.of(&tenant, &principal);
         let counted = key_rate.map_or(Ok(()), |rate| rate.count(&parts.extensions, detail));
-        if let Err(problem) = counted.and_then(|()| tenant.count(&parts.extensions)) {
+        if let Err(problem) = counted.and_then(|()| tenant.count(&principal, &parts.extensions)) {
             // Who asks again at once would be told so tens of thousands of times a second, at the cost of everybody.
             tokio::time::sleep(Duration::from_millis(rand::random_range(REFUSED_AFTER))).await;
             return Err(problem);

@@ -121,7 +121,7 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
 }
 
 /// What bytes say that are JSON.
-pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     // As a text the parts of it are not looked at once more; where it is none, the error names the place.
     let parsed = match simdutf8::basic::from_utf8(bytes) {
         Ok(text) => serde_json::from_str(text),
@@ -130,7 +130,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Proble
     parsed.map_err(|error| json_problem(&error))
 }
 
-/// What a body says that may be left out.
+/// What a body says that may be left out, or be null.
 pub(super) fn parse_optional<'a, T: Deserialize<'a>>(
     headers: &HeaderMap,
     bytes: &'a [u8],
@@ -139,7 +139,7 @@ pub(super) fn parse_optional<'a, T: Deserialize<'a>>(
         return Ok(None);
     }
     needs_json(headers)?;
-    parse(bytes).map(Some)
+    parse(bytes)
 }
 
 /// Text that is no JSON is a bad request; JSON of another shape is an invalid field.

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use tower_service::Service as _;
 
 use crate::{Gateway, finish::Finish};
-pub(crate) use {kv::key_of, openapi::description};
+pub(crate) use {body::parse, kv::key_of, openapi::description};
 
 fn key_methods() -> MethodRouter<Arc<Gateway>> {
     get(kv::read).put(kv::write).patch(kv::patch).delete(kv::remove)
@@ -81,6 +81,9 @@ fn routes() -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
     ];
     let of_tenants = [
         ("/t/{tenant}/health", get(seeing::health)),
+        ("/t/{tenant}/api/v1/health", get(seeing::health)),
+        ("/t/{tenant}/api/v1/health/live", get(health::live)),
+        ("/t/{tenant}/api/v1/health/ready", get(health::ready)),
         ("/t/{tenant}/diag", get(seeing::diag)),
         ("/t/{tenant}/peers", get(seeing::peers)),
     ];

@@ -44,8 +44,7 @@ pub(crate) struct EntryWrite {
     /// Seconds, at most 315360000. Absent: the tenant's default; null or 0: never expires.
     pub(crate) ttl: Option<u64>,
     /// At most 32; names of 1 to 128 bytes without `:`, values up to 128 bytes.
-    #[schema(required = false)]
-    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) tags: Option<BTreeMap<String, String>>,
 }
 
 /// A new key with its value.
@@ -55,8 +54,7 @@ pub(crate) struct NewEntry {
     pub(crate) key: String,
     pub(crate) value: Value,
     pub(crate) ttl: Option<u64>,
-    #[schema(required = false)]
-    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) tags: Option<BTreeMap<String, String>>,
 }
 
 /// A part of the keys.
@@ -371,6 +369,7 @@ pub(crate) struct Exists {
 #[schema(example = json!({"ttl": 600}))]
 pub(crate) struct TimeToLive {
     /// Seconds; −1 in an answer: it never expires; null or 0 in a request: never expires.
+    #[schema(required = true)]
     pub(crate) ttl: Option<i64>,
 }
 

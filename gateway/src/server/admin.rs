@@ -7,28 +7,32 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::State,
+    middleware::from_fn,
     response::{IntoResponse as _, Response},
     routing::get,
 };
 
 use crate::{
+    finish::finish_plainly,
     problem::{Code, Problem},
-    telemetry::{LogLevels, Logs},
+    routes::parse,
+    telemetry::Logs,
 };
 
 /// `/admin/log-levels`.
 pub fn admin_router(logs: Arc<Logs>) -> Router {
-    Router::new().route("/admin/log-levels", get(read).put(write)).with_state(logs)
+    Router::new()
+        .route("/admin/log-levels", get(read).put(write))
+        .fallback(async || Problem::new(Code::RouteUnknown, "this port has /admin/log-levels"))
+        .layer(from_fn(finish_plainly))
+        .with_state(logs)
 }
 
 async fn read(State(logs): State<Arc<Logs>>) -> Response {
     Json(logs.levels()).into_response()
 }
 
-async fn write(State(logs): State<Arc<Logs>>, body: Bytes) -> Response {
-    let levels = serde_json::from_slice::<LogLevels>(&body).map_err(|error| error.to_string());
-    match levels.and_then(|levels| logs.set_levels(levels)) {
-        Ok(()) => Json(logs.levels()).into_response(),
-        Err(detail) => Problem::new(Code::Invalid, detail).render("admin"),
-    }
+async fn write(State(logs): State<Arc<Logs>>, body: Bytes) -> Result<Response, Problem> {
+    logs.set_levels(parse(&body)?).map_err(|detail| Problem::new(Code::Invalid, detail))?;
+    Ok(Json(logs.levels()).into_response())
 }

@@ -5,12 +5,11 @@ use std::{fmt::Write as _, num::NonZeroU32};
 
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use governor::{
-    Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-    middleware::StateInformationMiddleware,
+    NotUntil, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::{StateInformationMiddleware, StateSnapshot},
     state::{InMemoryState, NotKeyed},
 };
-use keystead_route::Limits;
 
 use crate::{
     finish::Noted,
@@ -20,46 +19,39 @@ use crate::{
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Counts requests against a rate.
-#[derive(Debug)]
-pub(crate) struct Limiter {
+/// How much is allowed, and of whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rate {
     /// What is limited, as the headers name it.
     of: &'static str,
-    bucket: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
     per_second: NonZeroU32,
     burst: NonZeroU32,
 }
 
-/// What is left after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Allowance {
-    of: &'static str,
-    per_second: NonZeroU32,
-    burst: NonZeroU32,
-    remaining: u32,
-}
+/// What a bucket says of a request.
+type Checked = Result<StateSnapshot, NotUntil<<DefaultClock as Clock>::Instant>>;
 
-impl Limiter {
-    pub(crate) fn new(of: &'static str, per_second: NonZeroU32, burst: NonZeroU32) -> Self {
-        let quota = Quota::per_second(per_second).allow_burst(burst);
-        let bucket = RateLimiter::direct(quota).with_middleware::<StateInformationMiddleware>();
-        Self { of, bucket, per_second, burst }
+impl Rate {
+    /// As a Tenant's limits have it; none where they have none.
+    pub(super) fn of_limits(of: &'static str, per_second: Option<u32>, burst: Option<u32>) -> Option<Self> {
+        let per_second = NonZeroU32::new(per_second?)?;
+        let burst = burst.and_then(NonZeroU32::new).unwrap_or(per_second);
+        Some(Self { of, per_second, burst })
     }
 
-    /// None where the tenant has no rate.
-    pub(crate) fn of_tenant(limits: &Limits) -> Option<Self> {
-        let per_second = NonZeroU32::new(limits.requests_per_second?)?;
-        let burst = limits.burst.and_then(NonZeroU32::new).unwrap_or(per_second);
-        Some(Self::new("tenant", per_second, burst))
+    pub(super) fn quota(self) -> Quota {
+        Quota::per_second(self.per_second).allow_burst(self.burst)
     }
 
-    pub(crate) fn per_second(&self) -> NonZeroU32 {
-        self.per_second
-    }
-
-    /// Counts a request, or refuses it with the detail. What is left is noted in its extensions for its answer.
-    pub(crate) fn count(&self, extensions: &Extensions, detail: &'static str) -> Result<(), Problem> {
-        let (remaining, wait) = match self.bucket.check() {
+    /// Takes what a bucket says: what is left is noted in the request's extensions for its answer, and where nothing was the
+    /// request is refused with the detail.
+    pub(super) fn take(
+        self,
+        checked: Checked,
+        extensions: &Extensions,
+        detail: &'static str,
+    ) -> Result<(), Problem> {
+        let (remaining, wait) = match checked {
             Ok(snapshot) => (snapshot.remaining_burst_capacity(), None),
             Err(not_until) => {
                 let wait = not_until.wait_time_from(DefaultClock::default().now());
@@ -67,8 +59,7 @@ impl Limiter {
             }
         };
         if let Some(noted) = extensions.get::<Noted>() {
-            let Self { of, per_second, burst, .. } = *self;
-            noted.add(Allowance { of, per_second, burst, remaining });
+            noted.add(Allowance { rate: self, remaining });
         }
         match wait {
             None => Ok(()),
@@ -77,11 +68,47 @@ impl Limiter {
     }
 }
 
+/// Counts requests against a rate.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    rate: Rate,
+    bucket: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
+}
+
+/// What is left after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    rate: Rate,
+    remaining: u32,
+}
+
+impl Limiter {
+    pub(crate) fn new(of: &'static str, per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        Rate { of, per_second, burst }.into()
+    }
+
+    pub(crate) fn per_second(&self) -> NonZeroU32 {
+        self.rate.per_second
+    }
+
+    /// Counts a request, or refuses it with the detail. What is left is noted in its extensions for its answer.
+    pub(crate) fn count(&self, extensions: &Extensions, detail: &'static str) -> Result<(), Problem> {
+        self.rate.take(self.bucket.check(), extensions, detail)
+    }
+}
+
+impl From<Rate> for Limiter {
+    fn from(rate: Rate) -> Self {
+        let bucket = RateLimiter::direct(rate.quota()).with_middleware::<StateInformationMiddleware>();
+        Self { rate, bucket }
+    }
+}
+
 /// `RateLimit` and `RateLimit-Policy` of the IETF's draft-ietf-httpapi-ratelimit-headers: what is left, and in how many
 /// seconds the bucket is full again.
 pub(crate) fn write_to(headers: &mut HeaderMap, allowances: &[Allowance]) {
     let (mut left, mut policy) = (String::new(), String::new());
-    for Allowance { of, per_second, burst, remaining } in allowances {
+    for Allowance { rate: Rate { of, per_second, burst }, remaining } in allowances {
         let seconds = |requests: u32| requests.div_ceil(per_second.get());
         let separator = if left.is_empty() { "" } else { ", " };
         // Writing into a String cannot fail.

@@ -2,9 +2,11 @@
 
 mod folder;
 mod limiter;
+mod rates;
 mod room;
 mod secrets;
 mod tenant;
+mod user_limiter;
 
 use std::{
     collections::HashMap,

@@ -20,11 +20,12 @@ use keystead_kv::{
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
 
 use super::{
-    limiter::Limiter,
+    rates::Rates,
     room::{LARGE, Room},
 };
 use crate::{
     audit::Trail,
+    auth::Principal,
     issuers::{Issuers, Trusted},
     problem::{Code, Problem},
     sleep::Used,
@@ -67,9 +68,7 @@ pub(crate) struct Tenant {
     /// Bytes of large bodies that are here or on their way.
     bodies: Arc<AtomicUsize>,
     used: Arc<Used>,
-    limiter: Option<Arc<Limiter>>,
-    /// The same for who has proved nothing, so that strangers do not spend what the tenant's users have.
-    of_strangers: Option<Arc<Limiter>>,
+    rates: Option<Arc<Rates>>,
     passwords: Arc<AtomicUsize>,
     pub(crate) operations: Arc<Operations>,
 }
@@ -172,11 +171,11 @@ impl Tenant {
         let untaken = old.map(|old| old.untaken.clone()).unwrap_or_default();
         let bodies = old.map(|old| old.bodies.clone()).unwrap_or_default();
         let used = old.map(|old| old.used.clone()).unwrap_or_default();
-        // Other limits begin with a full bucket.
-        let limiter = || Limiter::of_tenant(&route.limits).map(Arc::new);
-        let same_limits = old.filter(|old| old.route.limits == route.limits);
-        let (limiter, of_strangers) = same_limits
-            .map_or_else(|| (limiter(), limiter()), |old| (old.limiter.clone(), old.of_strangers.clone()));
+        // Other limits begin with full buckets.
+        let rates = match old.filter(|old| old.route.limits == route.limits) {
+            Some(old) => old.rates.clone(),
+            None => Rates::of(&route.limits),
+        };
         let passwords = old.map(|old| old.passwords.clone()).unwrap_or_default();
         Ok(Arc::new(Self {
             route,
@@ -190,8 +189,7 @@ impl Tenant {
             untaken,
             bodies,
             used,
-            limiter,
-            of_strangers,
+            rates,
             passwords,
             operations,
         }))
@@ -282,7 +280,9 @@ impl Tenant {
     /// when the guard is dropped.
     pub(crate) fn enter(&self, extensions: &Extensions) -> Result<Slot, Problem> {
         let slot = self.hold()?;
-        count(self.of_strangers.as_deref(), extensions)?;
+        if let Some(rates) = &self.rates {
+            rates.count_stranger(extensions)?;
+        }
         Ok(slot)
     }
 
@@ -343,15 +343,10 @@ impl Tenant {
         Ok(slot)
     }
 
-    /// Counts a request against the tenant's rate, or refuses it.
-    pub(crate) fn count(&self, extensions: &Extensions) -> Result<(), Problem> {
-        count(self.limiter.as_deref(), extensions)
+    /// Counts a request against the user's rate and the tenant's, or refuses it.
+    pub(crate) fn count(&self, principal: &Principal, extensions: &Extensions) -> Result<(), Problem> {
+        self.rates.as_ref().map_or(Ok(()), |rates| rates.count(principal, extensions))
     }
-}
-
-fn count(limiter: Option<&Limiter>, extensions: &Extensions) -> Result<(), Problem> {
-    let detail = "this tenant's spec.limits.requestsPerSecond is exceeded: slow down";
-    limiter.map_or(Ok(()), |limiter| limiter.count(extensions, detail))
 }
 
 /// The keys of values. Where the tenant was served before, what is written changes only after all gateways know the keys.

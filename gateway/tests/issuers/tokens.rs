@@ -73,6 +73,21 @@ fn an_external_user_is_told_who_it_is_and_has_no_session_here() {
 }
 
 #[test]
+fn each_user_of_another_issuer_has_a_rate() {
+    let (redis, authority, key) = (Server::start(), Authority::new(), Key::es256("e"));
+    let issuer = Issuer::start(&authority, &[&key]);
+    let mut route = trusting("acme", &redis, &[(&issuer.url, "keystead")]);
+    (route.limits.user_requests_per_second, route.limits.user_burst) = (Some(1), Some(3));
+    let gateway = start(&[route], &authority, &[]);
+    let token = |subject: &str| key.sign(&with(issuer.claims(), "sub", json!(subject)));
+    let [ada, grace] = ["ada-1", "grace-2"].map(token);
+    let refused = eventually(|| Some(read(&gateway, "acme", &ada)).filter(|answer| answer.status == 429));
+    assert_eq!(code(&refused), (429, "rate_limited".into()));
+    let other = read(&gateway, "acme", &grace);
+    assert_eq!((other.status, other.header("ratelimit").as_str()), (404, r#""user";r=2;t=1"#));
+}
+
+#[test]
 fn a_token_is_taken_only_where_the_path_names_a_tenant_that_trusts_its_issuer_for_it() {
     let (redis, authority, key) = (Server::start(), Authority::new(), Key::eddsa("d"));
     let issuer = Issuer::start(&authority, &[&key]);

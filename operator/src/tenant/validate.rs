@@ -263,6 +263,11 @@ pub fn validate(
             max_keys: optional("limits.maxKeys", spec.limits.max_keys)?,
             requests_per_second: optional("limits.requestsPerSecond", spec.limits.requests_per_second)?,
             burst: optional("limits.burst", spec.limits.burst)?,
+            user_requests_per_second: optional(
+                "limits.userRequestsPerSecond",
+                spec.limits.user_requests_per_second,
+            )?,
+            user_burst: optional("limits.userBurst", spec.limits.user_burst)?,
         },
         auth: ValidAuth {
             sign_up: spec.auth.sign_up,

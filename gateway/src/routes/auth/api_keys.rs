@@ -37,8 +37,7 @@ struct Fields {
     /// RFC 3339.
     expires_at: Option<String>,
     requests_per_second: Option<u32>,
-    #[serde(default)]
-    prefixes: Vec<String>,
+    prefixes: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -173,11 +172,12 @@ fn new_key(fields: Fields, created_by: String) -> Result<NewApiKey, Problem> {
         return invalid(format!("name: 1 to {MAX_NAME_BYTES} bytes without control characters"));
     }
     check_scopes(&fields.scopes)?;
+    let prefixes = fields.prefixes.unwrap_or_default();
     let is_prefix = |prefix: &String| (1..=MAX_PREFIX_BYTES).contains(&prefix.len());
-    if fields.prefixes.len() > MAX_PREFIXES || !fields.prefixes.iter().all(is_prefix) {
+    if prefixes.len() > MAX_PREFIXES || !prefixes.iter().all(is_prefix) {
         return invalid(format!("prefixes: at most {MAX_PREFIXES}, each of 1 to {MAX_PREFIX_BYTES} bytes"));
     }
-    if !fields.prefixes.is_empty() && fields.scopes.iter().any(|scope| !scope.starts_with("kv:")) {
+    if !prefixes.is_empty() && fields.scopes.iter().any(|scope| !scope.starts_with("kv:")) {
         return invalid("prefixes: they bound kv:read and kv:write only; leave the other scopes out".into());
     }
     if fields.requests_per_second.is_some_and(|rate| !(1..=1_000_000).contains(&rate)) {
@@ -196,7 +196,7 @@ fn new_key(fields: Fields, created_by: String) -> Result<NewApiKey, Problem> {
     Ok(NewApiKey {
         name,
         scopes: fields.scopes,
-        prefixes: fields.prefixes,
+        prefixes,
         requests_per_second: fields.requests_per_second,
         created_by,
         expires_at,

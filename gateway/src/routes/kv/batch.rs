@@ -16,7 +16,7 @@ use keystead_kv::{
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Fields, body_limit, counted, json_put, not_found, present};
+use super::{Fields, body_limit, counted, json_put, not_found, or_default, present};
 use crate::{
     audit::Touched,
     auth::{Caller, Scope},
@@ -49,7 +49,7 @@ enum Kind {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Item<'a> {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     op: Kind,
     key: Cow<'a, str>,
     /// `null` is a value.
@@ -57,7 +57,6 @@ struct Item<'a> {
     value: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "present")]
     ttl: Option<Option<u64>>,
-    #[serde(default)]
     tags: Option<BTreeMap<String, String>>,
 }
 

@@ -24,12 +24,8 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
-    #[serde(default = "one")]
-    by: i64,
-}
-
-fn one() -> i64 {
-    1
+    /// 1 when absent.
+    by: Option<i64>,
 }
 
 #[utoipa::path(
@@ -62,7 +58,7 @@ pub(crate) async fn increment(
 }
 
 async fn add(keyed: Keyed, headers: HeaderMap, bytes: Bytes) -> Result<Response, Problem> {
-    let by = body::parse_optional::<Fields>(&headers, &bytes)?.map_or(1, |fields| fields.by);
+    let by = body::parse_optional::<Fields>(&headers, &bytes)?.and_then(|fields| fields.by).unwrap_or(1);
     if !(-LARGEST_NUMBER..=LARGEST_NUMBER).contains(&by) {
         return Err(Problem::new(Code::Invalid, "by: a whole number within ±9007199254740991"));
     }

@@ -110,7 +110,7 @@ impl Parameters {
     operation_id = "list_entries",
     summary = "List keys in byte order",
     params(
-        ("page" = Option<u64>, Query, description = "From 1; excludes `cursor`"),
+        ("page" = Option<u64>, Query, description = "From 1; excludes `cursor` and `values=true`"),
         ("page_size" = Option<u64>, Query, description = "1 to 1000; 100 when absent"),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the answer before"),
         ("limit" = Option<u64>, Query, description = "As `page_size`"),

@@ -6,6 +6,7 @@ pub(super) mod exists;
 pub(super) mod increment;
 pub(super) mod list;
 pub(super) mod patch;
+mod raw;
 pub(super) mod read;
 pub(super) mod remove;
 mod stream;
@@ -93,13 +94,20 @@ struct Fields<'a> {
     /// Absent: the tenant's default; null: never expires.
     #[serde(default, deserialize_with = "present")]
     ttl: Option<Option<u64>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     tags: BTreeMap<String, String>,
 }
 
 /// Tells `null` from an absent field.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// Takes `null` for an absent field.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Room for what stands around a value in a JSON body: key, tags, blanks.

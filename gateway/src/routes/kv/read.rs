@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::FromRequestParts,
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::Response,
 };
 use keystead_kv::{JSON, Store, json::entry_json};
 use keystead_route::Reads;
 
-use super::{Keyed, counted, not_found};
+use super::{Keyed, counted, not_found, raw};
 use crate::{
     Gateway,
     auth::{Asking, Scope},
@@ -29,6 +29,8 @@ pub(crate) struct Wanted {
     keyed: Keyed,
     unless: Option<Tags>,
     bytes: bool,
+    /// With headers for what the JSON says beside the value.
+    tells: bool,
     from: From,
 }
 
@@ -93,12 +95,9 @@ impl FromRequestParts<Arc<Gateway>> for Wanted {
         let keyed = Keyed::of(caller, parts)?;
         let headers = &parts.headers;
         let from = parts.uri.query().map_or(Ok(From::default()), From::of_query)?;
-        Ok(Self {
-            keyed,
-            unless: Tags::of(headers, &header::IF_NONE_MATCH),
-            bytes: accepts(headers, BYTES),
-            from,
-        })
+        let bytes = accepts(headers, BYTES);
+        let tells = bytes || parts.method == Method::HEAD;
+        Ok(Self { keyed, unless: Tags::of(headers, &header::IF_NONE_MATCH), bytes, tells, from })
     }
 }
 
@@ -114,13 +113,17 @@ impl FromRequestParts<Arc<Gateway>> for Wanted {
         ("consistency" = Option<String>, Query, description = "`primary`: by nobody but the primary, never from memory; `replica`: by a replica where one is quick, and it may be a little behind. As the tenant has it when absent"),
     ),
     responses(
-        (status = 200, description = "The entry, or its bytes with `Accept: application/octet-stream`", body = crate::routes::schemas::Entry),
+        (status = 200, description = "The entry, or its bytes with `Accept: application/octet-stream`", body = crate::routes::schemas::Entry,
+            headers(
+                ("X-TTL" = u64, description = "With bytes and of `HEAD`: seconds left; absent where it never expires"),
+                ("X-Tags" = String, description = "With bytes and of `HEAD`: `name=value, other=value`"),
+            )),
         (status = 304, description = "It is as `If-None-Match` says"),
         (status = "default", response = crate::routes::schemas::Failed),
     ),
     security(("token" = ["kv:read"]), ("api_key" = ["kv:read"])),
 )]
-pub(crate) async fn read(Wanted { keyed, unless, bytes, from }: Wanted) -> Result<Response, Problem> {
+pub(crate) async fn read(Wanted { keyed, unless, bytes, tells, from }: Wanted) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
     let store = from.store(&keyed.caller.tenant);
     let read = match from {
@@ -148,6 +151,9 @@ pub(crate) async fn read(Wanted { keyed, unless, bytes, from }: Wanted) -> Resul
     if unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
+    }
+    if tells {
+        raw::tell(out, &entry.metadata);
     }
     if bytes {
         let content_type =

@@ -1,10 +1,10 @@
 //! `PUT /kv/{key}`: a value as JSON, or raw bytes with their content type.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use keystead_kv::{
@@ -13,16 +13,13 @@ use keystead_kv::{
     limits::check_content_type,
 };
 
-use super::{Fields, Keyed, body_limit, condition, condition_failed, json_put, put, store};
+use super::{Fields, Keyed, body_limit, condition, condition_failed, json_put, put, raw, store};
 use crate::{
     auth::Scope,
     http_text::{Tags, etag, header_text},
     problem::{Code, Problem},
     routes::body,
 };
-
-const TTL: HeaderName = HeaderName::from_static("x-ttl");
-const TAGS: HeaderName = HeaderName::from_static("x-tags");
 
 #[utoipa::path(
     put,
@@ -34,6 +31,8 @@ const TAGS: HeaderName = HeaderName::from_static("x-tags");
         ("key" = String, Path, description = "Percent-encoded; an encoded `/` is part of the key", example = "greeting"),
         ("If-Match" = Option<String>, Header, description = "An `ETag`, or `*`"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only a new key"),
+        ("X-TTL" = Option<u64>, Header, description = "Of raw bytes: seconds; 0 never expires. Absent: the tenant's default"),
+        ("X-Tags" = Option<String>, Header, description = "Of raw bytes: `name=value, other=value`"),
     ),
     request_body(content = crate::routes::schemas::EntryWrite),
     responses(
@@ -62,7 +61,7 @@ pub(crate) async fn write(keyed: Keyed, headers: HeaderMap, content: Body) -> Re
         json_put(&keyed.caller, fields)?
     } else {
         check_content_type(content_type)?;
-        put(&keyed.caller, bytes, content_type.to_owned(), raw_ttl(&headers)?, raw_tags(&headers)?)?
+        put(&keyed.caller, bytes, content_type.to_owned(), raw::ttl(&headers)?, raw::tags(&headers)?)?
     };
     match store(&keyed, &put, &condition).await? {
         Outcome::Done(written) => {
@@ -106,25 +105,4 @@ fn percent_encode(key: &str) -> String {
         }
         text
     })
-}
-
-fn raw_ttl(headers: &HeaderMap) -> Result<Option<Option<u64>>, Problem> {
-    let Some(value) = headers.get(TTL) else { return Ok(None) };
-    let seconds = value.to_str().ok().and_then(|text| text.parse().ok());
-    seconds
-        .map(|seconds| Some(Some(seconds)))
-        .ok_or_else(|| Problem::new(Code::Invalid, "X-TTL: a whole number of seconds; 0 never expires"))
-}
-
-/// `X-Tags: name=value, other=value`
-fn raw_tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Problem> {
-    let Some(value) = headers.get(TAGS) else { return Ok(BTreeMap::new()) };
-    let wrong = || Problem::new(Code::Invalid, "X-Tags: pairs such as `colour=red, size=big`");
-    let pairs = value.to_str().map_err(|_| wrong())?.split(',');
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        })
-        .collect()
 }

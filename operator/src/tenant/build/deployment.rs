@@ -136,7 +136,13 @@ fn container(
         env.push(pod::env("KEYSTEAD_REDIS_DURABILITY", format!("{:?}", tenant.redis.durability)));
     }
     // Rates are the gateway's: another one is no reason to replace the worker.
-    let limits = Limits { requests_per_second: None, burst: None, ..tenant.limits.clone() };
+    let limits = Limits {
+        requests_per_second: None,
+        burst: None,
+        user_requests_per_second: None,
+        user_burst: None,
+        ..tenant.limits.clone()
+    };
     if limits != Limits::default() {
         // Numbers: this cannot fail.
         env.push(pod::env("KEYSTEAD_LIMITS", serde_json::to_string(&limits).unwrap_or_default()));
