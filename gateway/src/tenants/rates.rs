@@ -14,37 +14,37 @@ use crate::{auth::Principal, problem::Problem};
 /// What a tenant's requests are counted against.
 #[derive(Debug)]
 pub(super) struct Rates {
-    of_tenant: Option<Limiter>,
+    tenant: Option<Limiter>,
     /// The same for who has proved nothing, so that strangers do not spend what the tenant's users have.
-    of_strangers: Option<Limiter>,
-    of_users: Option<UserLimiter>,
+    strangers: Option<Limiter>,
+    users: Option<UserLimiter>,
 }
 
 impl Rates {
     /// With full buckets; none where the tenant has no rate at all.
     pub(super) fn of(limits: &Limits) -> Option<Arc<Self>> {
-        let of_tenant = Rate::of_limits("tenant", limits.requests_per_second, limits.burst);
-        let of_user = Rate::of_limits("user", limits.user_requests_per_second, limits.user_burst);
-        (of_tenant.is_some() || of_user.is_some()).then(|| {
+        let tenant = Rate::of_limits("tenant", limits.requests_per_second, limits.burst);
+        let user = Rate::of_limits("user", limits.user_requests_per_second, limits.user_burst);
+        (tenant.is_some() || user.is_some()).then(|| {
             Arc::new(Self {
-                of_tenant: of_tenant.map(Limiter::from),
-                of_strangers: of_tenant.map(Limiter::from),
-                of_users: of_user.map(UserLimiter::new),
+                tenant: tenant.map(Limiter::from),
+                strangers: tenant.map(Limiter::from),
+                users: user.map(UserLimiter::new),
             })
         })
     }
 
     /// Counts a request, or refuses it. What is refused to a user is not taken from what the tenant has.
     pub(super) fn count(&self, principal: &Principal, extensions: &Extensions) -> Result<(), Problem> {
-        if let Some(of_users) = &self.of_users {
-            of_users.count(principal, extensions)?;
+        if let Some(users) = &self.users {
+            users.count(principal, extensions)?;
         }
-        count(self.of_tenant.as_ref(), extensions)
+        count(self.tenant.as_ref(), extensions)
     }
 
     /// The same for a request of somebody who has proved nothing.
     pub(super) fn count_stranger(&self, extensions: &Extensions) -> Result<(), Problem> {
-        count(self.of_strangers.as_ref(), extensions)
+        count(self.strangers.as_ref(), extensions)
     }
 }
 

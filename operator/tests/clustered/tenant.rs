@@ -107,13 +107,8 @@ impl Tenant {
     fn with_port(shards: usize, replicas: usize, port: &str) -> Self {
         let folder = mounted(&SCRIPTS, port, &redis_conf(replicas > 0, 100 << 20));
         fs::write(folder.path().join("config/live.conf"), "maxmemory-policy noeviction\n").unwrap();
-        let mut tenant = Self {
-            members: Vec::new(),
-            replicas,
-            net: free_net(&PORTS),
-            noted: RefCell::default(),
-            folder,
-        };
+        let mut tenant =
+            Self { members: Vec::new(), replicas, net: free_net(&PORTS), noted: RefCell::default(), folder };
         for _ in 0..shards {
             tenant.add_shard();
         }

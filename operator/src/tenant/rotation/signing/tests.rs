@@ -20,7 +20,7 @@ fn tenant() -> TenantName {
 }
 
 fn needs(signing: Algorithm) -> Needs {
-    Needs { signing, encryption: None, topology: Topology::Standalone, webhooks: false }
+    Needs { signing, encryption: None, topology: Topology::Standalone, app: false, webhooks: false }
 }
 
 /// What a gateway knows.
