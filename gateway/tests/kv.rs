@@ -297,13 +297,13 @@ fn what_is_read_as_bytes_says_what_a_write_of_them_takes() {
     assert_eq!(copy.header("x-tags"), read.header("x-tags"));
     assert!(copy.header("x-ttl").parse::<u64>().unwrap() <= 600);
 
-    // What never ends, has no tags, or one that the header cannot hold, says nothing of it.
+    // 0 is for ever. What has no tags, or one that the header cannot hold, says nothing of them.
     for (key, tags) in [("bare", json!({})), ("odd", json!({"colour": "red", "size": "1,2"}))] {
         client.put(&format!("/api/v1/kv/{key}"), &json!({"value": 1, "ttl": null, "tags": tags}));
         let answer = bytes(&format!("/api/v1/kv/{key}"));
         assert_eq!(
             (answer.status, answer.header("x-ttl"), answer.header("x-tags")),
-            (200, String::new(), String::new())
+            (200, "0".into(), String::new())
         );
     }
 }

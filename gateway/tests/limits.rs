@@ -60,7 +60,8 @@ fn a_tenant_that_exceeds_its_rate_is_told_so_and_no_other_is() {
 
 /// Registers with a tenant `acme`.
 fn registered_as(gateway: &Gateway, name: &str) -> Client {
-    let body = json!({"username": name, "email": "a@example.com", "password": "Correct-horse-7"});
+    let body =
+        json!({"username": name, "email": format!("{name}@example.com"), "password": "Correct-horse-7"});
     let answer = Client::anonymous(gateway).post("/t/acme/api/v1/auth/register", &body);
     assert_eq!(answer.status, 201, "{}", answer.text());
     Client::with_token(gateway, answer.json()["access_token"].as_str().unwrap())

@@ -32,12 +32,12 @@ pub(super) fn tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Prob
         .collect()
 }
 
-/// Tells of an entry what a write of its bytes takes. Nothing is told of a time that never ends, and of no tags.
+/// Tells of an entry what a write of its bytes takes, so that what was read can be written back as it was. Nothing is told of
+/// no tags.
 pub(super) fn tell(headers: &mut HeaderMap, metadata: &Metadata) {
-    if let Some(seconds) = seconds_left(metadata) {
-        // Not 0, which is for ever: by this clock it may have ended just now.
-        headers.insert(TTL, HeaderValue::from(seconds.max(1)));
-    }
+    // 0 is for ever: by this clock an entry that is still there may have ended just now.
+    let seconds = seconds_left(metadata).map_or(0, |seconds| seconds.max(1));
+    headers.insert(TTL, HeaderValue::from(seconds));
     if let Some(text) = text_of(&metadata.tags) {
         headers.insert(TAGS, text);
     }

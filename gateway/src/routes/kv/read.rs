@@ -115,7 +115,7 @@ impl FromRequestParts<Arc<Gateway>> for Wanted {
     responses(
         (status = 200, description = "The entry, or its bytes with `Accept: application/octet-stream`", body = crate::routes::schemas::Entry,
             headers(
-                ("X-TTL" = u64, description = "With bytes and of `HEAD`: seconds left; absent where it never expires"),
+                ("X-TTL" = u64, description = "With bytes and of `HEAD`: seconds left; 0 where it never expires"),
                 ("X-Tags" = String, description = "With bytes and of `HEAD`: `name=value, other=value`"),
             )),
         (status = 304, description = "It is as `If-None-Match` says"),
