@@ -261,7 +261,7 @@ pub struct CredentialsSpec {
     /// A Secret in the tenant's namespace in which somebody else keeps the passwords (External Secrets, Vault):
     /// gateway-password, worker-password, monitor-password, and keeper-password of a Standalone, replication-password and
     /// sentinel-password of a Replicated, replication-password and cluster-password of a Cluster topology, and app-password where
-    /// network.allowFrom names somebody. When they change, the new ones are taken over within a minute.
+    /// network.allowFrom names somebody, if that is not to be made. When they change, the new ones are taken over within a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$') && !(self in ['credentials', 'redis-users', 'redis-app'])")
         .message("redis.credentials.existingSecret is the name of a Secret in the tenant's namespace, other than credentials, redis-users and redis-app, which the operator writes"))]

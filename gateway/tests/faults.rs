@@ -7,6 +7,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -37,6 +38,44 @@ fn a_dead_redis_is_503_and_its_return_is_seen_at_once() {
         (200, &json!(1)),
         "the first request after the return"
     );
+}
+
+#[test]
+fn a_redis_that_is_restarted_on_purpose_is_waited_for() {
+    let mut redis = Server::durable();
+    let mut acme = route("acme", &redis.address());
+    let gateway = start_with(&[acme.clone()]);
+    let client = Client::registered(&gateway, "acme");
+    assert_eq!(client.put("/api/v1/kv/k", &json!({"value": 1})).status, 201);
+    acme.redis.restarts = true;
+    // What shows that the route is taken.
+    (acme.limits.requests_per_second, acme.limits.burst) = (Some(10_000), None);
+    gateway.set_route(&acme);
+    let is_taken = || client.get("/api/v1/kv/k").header("ratelimit-policy").contains("q=10000");
+    eventually(|| is_taken().then_some(()));
+
+    redis.kill();
+    thread::scope(|scope| {
+        let read = scope.spawn(|| client.get("/api/v1/kv/k"));
+        let written = scope.spawn(|| client.put("/api/v1/kv/other", &json!({"value": 2})));
+        thread::sleep(Duration::from_millis(500));
+        assert!(!read.is_finished() && !written.is_finished(), "they wait");
+        redis.revive();
+        let (read, written) = (read.join().unwrap(), written.join().unwrap());
+        assert_eq!((read.status, &read.json()["value"]), (200, &json!(1)), "{read:?}");
+        assert_eq!(written.status, 201, "{written:?}");
+    });
+
+    // It is over: one that dies now is dead.
+    acme.redis.restarts = false;
+    acme.limits.requests_per_second = Some(20_000);
+    gateway.set_route(&acme);
+    let is_over = || client.get("/api/v1/kv/k").header("ratelimit-policy").contains("q=20000");
+    eventually(|| is_over().then_some(()));
+    redis.kill();
+    let begun = Instant::now();
+    assert_eq!(code(&client.get("/api/v1/kv/k")), (503, "redis_unavailable".into()));
+    assert!(begun.elapsed() < Duration::from_secs(8), "nobody is kept waiting: {:?}", begun.elapsed());
 }
 
 #[test]
@@ -92,7 +131,7 @@ fn sigterm_drains() {
     let started = Instant::now();
     while TcpStream::connect(("127.0.0.1", gateway.port())).is_ok() {
         assert!(started.elapsed() < Duration::from_secs(90), "new connections are still accepted");
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     slow.write_all(b"{\"value\":1}").unwrap();
     let mut answer = String::new();
@@ -129,7 +168,7 @@ fn a_connection_of_no_use_is_closed_and_a_used_one_is_not() {
         let _ = stream.read_to_end(&mut rest);
         started.elapsed()
     };
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let silent = scope.spawn(|| closed(silent));
         let slow_head = scope.spawn(|| closed(dribbled));
         let mut used = used;
@@ -141,7 +180,7 @@ fn a_connection_of_no_use_is_closed_and_a_used_one_is_not() {
             let length = used.read(&mut answer).unwrap();
             let answer = String::from_utf8_lossy(&answer[..length]);
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?} after {:?}", started.elapsed());
-            std::thread::sleep(Duration::from_millis(500));
+            thread::sleep(Duration::from_millis(500));
         }
         for (what, ended) in
             [("a silent one", silent.join().unwrap()), ("a slow head", slow_head.join().unwrap())]
@@ -169,7 +208,7 @@ fn hanging_up_does_not_get_around_the_bound_on_password_checks() {
     for _ in 0..100 {
         let mut stream = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
-        std::thread::sleep(Duration::from_millis(4));
+        thread::sleep(Duration::from_millis(4));
     }
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

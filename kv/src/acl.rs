@@ -36,10 +36,10 @@ pub const SENTINEL_CLIENT: &str = "resetkeys resetchannels &+switch-master -@all
 
 /// The tenant's own clients: keys and channels of their own, and what is done with those. By the categories of what Redis itself
 /// holds, so that no module's commands are among them (Redis 8): an index would show what others hold. Nothing that names the keys
-/// of others (`SCAN`, `RANDOMKEY`, what tells of changes), that defines functions for all, or takes others' scripts away.
+/// of others (`SCAN`, `RANDOMKEY`, what tells of changes), and no scripts: those of all users share one interpreter, in which one could
+/// change what another's find, with that one's rights (CVE-2025-46818).
 pub const APP: &str = "~app:* &app:* -@all +@string +@hash +@list +@set +@sortedset +@stream +@bitmap +@hyperloglog +@geo \
-+@keyspace +@pubsub +@transaction +@scripting +@connection -@admin -@dangerous -scan -randomkey -client|tracking \
--function -script +script|load +script|exists +info +time";
++@keyspace +@pubsub +@transaction +@connection -@admin -@dangerous -scan -randomkey -client|tracking +info +time";
 
 /// What they also need in a cluster, in which each library asks in its own way who has which slots.
 pub const APP_CLUSTER: &str =

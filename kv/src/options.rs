@@ -32,7 +32,7 @@ pub struct ConnectOptions {
     /// The same for writes where there are several Redis: a primary that hands over holds them up. 3 s by default.
     pub write_timeout: Duration,
     /// How long what was not executed is tried again; by default 3 s where there are several Redis, 5 s in a
-    /// cluster, and else not at all.
+    /// cluster, and else not at all: of a single one it is not known whether it will come back.
     pub hold: Duration,
     /// When a write is acknowledged. With a single Redis `Replicated` is as `Async`.
     pub durability: Durability,

@@ -29,7 +29,7 @@ use crate::{
     context::Context,
     kinds::Kind,
     metrics::Metrics,
-    tenant::{Guarded, error_policy, names, reconcile, rotation::REQUEST_ANNOTATION},
+    tenant::{Guarded, error_policy, names, reconcile, rotation},
     usage,
 };
 
@@ -131,7 +131,8 @@ struct State {
     generation: Option<i64>,
     is_deleted: bool,
     finalizers: Vec<String>,
-    rotation_request: Option<String>,
+    /// The annotations that ask for something: they do not change the generation.
+    requests: [Option<String>; 2],
 }
 
 impl State {
@@ -142,7 +143,8 @@ impl State {
             generation: metadata.generation,
             is_deleted: metadata.deletion_timestamp.is_some(),
             finalizers: metadata.finalizers.clone().unwrap_or_default(),
-            rotation_request: tenant.annotations().get(REQUEST_ANNOTATION).cloned(),
+            requests: [rotation::REQUEST_ANNOTATION, rotation::signing::REQUEST_ANNOTATION]
+                .map(|request| tenant.annotations().get(request).cloned()),
         }
     }
 }

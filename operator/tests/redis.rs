@@ -199,6 +199,7 @@ fn objects(spec: &Value, name: &str, credentials: &Credentials) -> Vec<Object> {
         readers_ip: None,
         redis_sets: &[],
         tls: Some("an authority"),
+        restarts_until: None,
     })
 }
 
@@ -239,12 +240,13 @@ fn the_tenants_own_clients_have_their_own_keys_while_the_spec_names_any() {
     pod.wait_ready();
     assert_eq!(pod.cli("gateway", &["SET", "kv:{0}:e:a", "1"]), "OK");
     assert_eq!(pod.cli("app", &["SET", "app:a", "1"]), "OK");
-    assert_eq!(pod.cli("app", &["EVAL", "return redis.call('INCR', KEYS[1])", "1", "app:a"]), "2");
+    assert_eq!(pod.cli("app", &["INCR", "app:a"]), "2");
     for arguments in [
         vec!["GET", "kv:{0}:e:a"],
         vec!["SET", "auth:{a}:user", "1"],
         vec!["DEL", "jobs:{j}:ready"],
         vec!["FLUSHALL"],
+        vec!["EVAL", "return 1", "0"],
         vec!["CONFIG", "GET", "*"],
         vec!["ACL", "LIST"],
         vec!["FUNCTION", "LOAD", "code"],

@@ -100,9 +100,24 @@ pub struct Redis {
     /// Who answers reads that do not say it themselves.
     #[serde(default, skip_serializing_if = "Reads::is_primary")]
     pub reads: Reads,
+    /// It is being restarted on purpose and soon back: requests wait for it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restarts: bool,
     /// None: what is sent is not encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+}
+
+impl Redis {
+    /// Whether it is the same one, reached in the same way; how it is used, and that it is just being restarted, does not count.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let Self { endpoint, username, password, durability, tls, reads: _, restarts: _ } = self;
+        *endpoint == other.endpoint
+            && *username == other.username
+            && *password == other.password
+            && *durability == other.durability
+            && *tls == other.tls
+    }
 }
 
 /// How a Redis is known that is reached by TLS: its certificate names the address at which it is asked.
@@ -380,6 +395,7 @@ mod tests {
                 password: Some("s3cret-word".into()),
                 durability: Durability::Replicated,
                 reads: Reads::Replica,
+                restarts: false,
                 tls: Some(Tls { ca: "-----BEGIN CERTIFICATE-----\n".into() }),
             },
             limits: Limits::default(),
@@ -443,6 +459,13 @@ mod tests {
         assert!(!document.contains("reads"), "{document}");
         assert_eq!(Route::from_json(document.as_bytes()).unwrap().redis.reads, Reads::Primary);
         assert!(with(Reads::Replica).contains(r#""reads":"Replica""#));
+    }
+
+    #[test]
+    fn a_redis_that_is_not_being_restarted_is_told_of_as_ever() {
+        let with = |restarts| Route { redis: Redis { restarts, ..route().redis }, ..route() }.to_json();
+        assert!(!with(false).contains("restarts") && with(true).contains(r#""restarts":true"#));
+        assert!(Route::from_json(with(true).as_bytes()).unwrap().redis.restarts);
     }
 
     #[test]

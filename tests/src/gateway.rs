@@ -44,6 +44,7 @@ pub fn route(tenant: &str, redis: &str) -> Route {
             password: None,
             durability: Durability::Async,
             reads: Reads::Primary,
+            restarts: false,
             tls: None,
         },
         limits: Limits::default(),

@@ -117,7 +117,9 @@ impl Caller {
         let counted = key_rate.map_or(Ok(()), |rate| rate.count(&parts.extensions, detail));
         if let Err(problem) = counted.and_then(|()| tenant.count(&principal, &parts.extensions)) {
             // Who asks again at once would be told so tens of thousands of times a second, at the cost of everybody.
-            tokio::time::sleep(Duration::from_millis(rand::random_range(REFUSED_AFTER))).await;
+            if tenant.may_keep_waiting() {
+                tokio::time::sleep(Duration::from_millis(rand::random_range(REFUSED_AFTER))).await;
+            }
             return Err(problem);
         }
         Ok(Self { tenant, principal, _in_flight: in_flight, noted })

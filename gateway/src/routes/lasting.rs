@@ -37,7 +37,7 @@ impl Lasting {
             return false;
         }
         let Some(now) = self.gateway.table.get(self.tenant.name().as_str()) else { return false };
-        if now.route().suspended || now.route().redis != self.tenant.route().redis {
+        if now.route().suspended || !now.route().redis.is_same_place(&self.tenant.route().redis) {
             return false;
         }
         let before = std::mem::replace(&mut self.tenant, now);

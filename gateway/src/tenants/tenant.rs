@@ -46,6 +46,8 @@ const MAX_PASSWORDS: usize = 16;
 const MAX_UNTAKEN: usize = 64 * 1024 * 1024;
 /// Bytes of large bodies of one tenant's requests that one gateway holds at once: beyond that, what comes is answered 503.
 pub(crate) const MAX_BODIES: usize = 64 * 1024 * 1024;
+/// For how long a request waits for a single Redis that is restarted on purpose: as long as for a tenant that wakes.
+const RESTART: Duration = Duration::from_secs(10);
 /// For how long values are still written with the key before after a change of keys: all gateways learn of it well within.
 const KEY_CHANGE_OVER: Duration = Duration::from_secs(5);
 /// RFC 7518, section 3.2: an HS256 key has at least as many bits as the hash.
@@ -132,7 +134,8 @@ impl Tenant {
         };
         // With one that comes and goes, connections, breaker and what is kept begin anew.
         let is_same = |old: &&Arc<Self>| {
-            old.route.redis == route.redis
+            old.route.redis.is_same_place(&route.redis)
+                && old.route.redis.restarts == route.redis.restarts
                 && old.route.cache == route.cache
                 && old.route.hibernation.is_some_and(|it| it.asleep)
                     == route.hibernation.is_some_and(|it| it.asleep)
@@ -151,6 +154,9 @@ impl Tenant {
             options.cache_bytes = route.cache.as_ref().map_or(0, |cache| cache.max_bytes);
             options.durability = redis.durability;
             options.tls.clone_from(&redis.tls);
+            if redis.restarts {
+                options.hold = RESTART;
+            }
             let counted = operations.clone();
             options.observer = Observer::new(move |what| counted.count_replication(what));
             Connection::open(options)?
@@ -293,6 +299,11 @@ impl Tenant {
             return Err(Problem::new(Code::TooBusy, "too many log-ins of this tenant at once: retry later"));
         }
         Ok(slot)
+    }
+
+    /// Whether a request that is refused may be kept waiting: half of the places are for those that are not.
+    pub(crate) fn may_keep_waiting(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) <= MAX_IN_FLIGHT / 2
     }
 
     /// Counts a request in, or refuses it where the tenant is suspended or too many are under way.

@@ -52,7 +52,7 @@ pub struct Info {
 enum Place {
     /// To the one Redis that there is.
     Single(Arc<Single>),
-    /// To the primary of several; or to one that takes its time until a write lasts.
+    /// To the primary of several; or to one that takes its time until a write lasts, or is waited for when it is away.
     Group(Arc<Group>),
     /// To the primaries of a cluster's shards.
     Sharded(Arc<Cluster>),
@@ -71,7 +71,9 @@ impl Connection {
         let caches = Arc::new(Caches::new(options.cache_bytes));
         let breaker = Arc::new(Breaker::new());
         let place = match &options.endpoint {
-            Endpoint::Standalone { address } if options.durability != Durability::Fsync => {
+            Endpoint::Standalone { address }
+                if options.durability != Durability::Fsync && options.hold.is_zero() =>
+            {
                 Place::Single(Arc::new(Single::new(address, &options, &caches)?))
             }
             Endpoint::Standalone { address } => {

@@ -16,6 +16,8 @@ const STRETCH: u64 = 200;
 pub(super) const LOOKED_AT: u64 = 500;
 /// Where one script call ends early, in bytes of entries.
 pub(super) const STRETCH_BYTES: u64 = 4 * 1024 * 1024;
+/// Expired keys that are forgotten before a list counts.
+const SWEPT_BEFORE_LIST: u64 = 20_000;
 pub(super) const ALL: u64 = u32::MAX as u64;
 
 /// Which keys.
@@ -121,10 +123,15 @@ impl Store {
         self.entries(filter, Select::After(after), Bounds { limit, max_bytes, is_counted: false }).await
     }
 
-    /// A list of a replica must not wait for the primary: it counts what has expired and is not yet swept.
+    /// A list of a replica must not wait for the primary: it counts what has just expired, and what has is swept meanwhile. Of
+    /// several shards the primaries give it.
     async fn sweep_before_list(&self) -> Result<(), Error> {
-        if !self.is_near {
-            self.sweep(20_000).await?;
+        if !self.is_near || self.connection.has_shards() {
+            self.sweep(SWEPT_BEFORE_LIST).await?;
+        } else if !self.connection.is_given_up() {
+            let store = Self { is_near: false, ..self.clone() };
+            // Whatever comes of it: the next list does so again.
+            tokio::spawn(async move { store.sweep(SWEPT_BEFORE_LIST).await });
         }
         Ok(())
     }

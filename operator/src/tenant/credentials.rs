@@ -127,9 +127,11 @@ pub struct WrongPassword(String);
 
 impl Outside {
     /// Takes from a Secret the passwords that are needed. They stand in configuration files, which have characters of their own.
+    /// That of the tenant's own clients is made where it is not there: who reads it, reads it from our Secret.
     pub fn read(data: Option<&Value>, needs: Needs) -> Result<Self, WrongPassword> {
         let contents = contents(data);
-        let taken = passwords(needs).into_iter().map(|name| {
+        let is_asked_for = |name: &String| name != APP_PASSWORD || contents.contains_key(name);
+        let taken = passwords(needs).into_iter().filter(is_asked_for).map(|name| {
             let is_good = |text: &&String| {
                 let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte);
                 (16..=128).contains(&text.len()) && text.bytes().all(is_plain)

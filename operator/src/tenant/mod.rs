@@ -34,7 +34,7 @@ use ask::{Asked, ask};
 use build::{Known, build, reshape, services};
 use observe::Observed;
 use own::{add_finalizer, let_go, report_unreadable, write_status};
-use rollout::{Desired, Plan, deletion, growth, plan, signing, turns};
+use rollout::{Desired, Plan, deletion, growth, plan, restart, signing, turns};
 use rotation::Stage;
 use status::Outcome;
 use validate::{Invalid, Replicas, ValidTenant};
@@ -145,7 +145,7 @@ async fn provide(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
     };
     let previous = context.status_of(tenant);
     let current = status::report(tenant, &previous, &outcome, now());
-    give_turn_back(&progress, &current, context);
+    give_turn_back(&name, &progress, &current, context);
     if previous != current {
         warn_of_unlisted(&progress);
     }
@@ -241,6 +241,7 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
             readers_ip: observed.readers_ip(),
             redis_sets: &observed.redis_sets(),
             tls: issued.as_deref(),
+            restarts_until: None,
         };
         let mut desired = Desired {
             objects: build(&known),
@@ -249,6 +250,9 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
         };
         let turn = await_turn(&valid, &mut desired, &observed, context);
         let waits_for_turn = turn.is_some();
+        if !waits_for_turn && let Some(until) = restart::until(&valid, &desired, &observed, now()) {
+            desired.objects = build(&Known { restarts_until: Some(until), ..known });
+        }
         let mut plan = plan(&valid, &desired, &observed, now());
         plan.waits_for = plan.waits_for.or(turn);
         let volumes = plan.take_growth();
@@ -295,21 +299,25 @@ fn await_turn(
     if !turns::restarts(valid, desired, observed) {
         return None;
     }
+    if !turns::may_wait(valid, observed) {
+        context.turns().take(name, uid, Instant::now());
+        return None;
+    }
     let others = context.turns().ask(name, uid, Instant::now()).err()?;
     turns::hold_back(desired, observed);
     Some(turns::waits(others))
 }
 
-/// Ends its turn when its Redis is as it is wanted, and lets others have theirs when it has stopped before that.
-fn give_turn_back(progress: &Progress, status: &TenantStatus, context: &Context) {
-    let Some(valid) = &progress.valid else { return };
+/// Ends its turn when its Redis is as it is wanted, and lets others have theirs when it has stopped before that, or cannot begin.
+fn give_turn_back(name: &TenantName, progress: &Progress, status: &TenantStatus, context: &Context) {
+    let Some(valid) = &progress.valid else { return context.turns().pass(name.as_str()) };
     let observed = &progress.observed;
     let is_restarted = progress.error.is_none()
         && observed.redis_is_rolled_out()
         && usize::try_from(observed.redis_ready()).is_ok_and(|ready| ready >= valid.redis.pods().len());
     if valid.rests() || is_restarted {
         context.turns().end(valid.name.as_str());
-    } else if status::has_stopped(status) {
+    } else if status::has_stopped(status) || progress.error.as_ref().is_some_and(Error::is_stalled) {
         context.turns().pass(valid.name.as_str());
     }
 }

@@ -13,7 +13,10 @@ use super::{
     credentials::{self, Contents, Credentials, Needs, Outside},
     members::{self, Member, Says, cluster},
     names,
-    rollout::members::{MemberState, Pod, Role},
+    rollout::{
+        members::{MemberState, Pod, Role},
+        restart,
+    },
     rotation::{self, SINCE_ANNOTATION, Stage},
     sleep::{self, Calls, Idle, Sleep},
 };
@@ -113,6 +116,11 @@ impl Observed {
     pub fn sleep(&self) -> Option<Sleep> {
         let text = self.route()?.metadata("annotations")?.get(sleep::ANNOTATION)?.as_str()?;
         serde_json::from_str(text).ok()
+    }
+
+    /// Until when gateways let requests wait for a Redis that is restarted, as they were told.
+    pub fn restarts_until(&self) -> Option<Timestamp> {
+        self.route()?.metadata("annotations")?.get(restart::ANNOTATION)?.as_str()?.parse().ok()
     }
 
     /// Whether no pod of the worker is left, but for those that end.

@@ -10,6 +10,7 @@ pub mod deletion;
 pub mod growth;
 pub mod members;
 pub mod reshape;
+pub mod restart;
 pub mod signing;
 pub mod turns;
 pub mod workers;
@@ -219,6 +220,10 @@ fn without_growth(tenant: &ValidTenant, desired: &Desired, observed: &Observed, 
     }
     if !foundation.is_empty() || ending.is_some() {
         return Plan { steps: foundation, waits_for: ending, ..Plan::default() };
+    }
+    // Before anything is restarted.
+    if let Some(first) = workloads.iter().position(restart::tells) {
+        return Plan::of(vec![workloads.swap_remove(first)]);
     }
     if !workloads.is_empty() {
         return Plan::of(workloads);

@@ -238,6 +238,7 @@ pub(crate) fn route(tenant: &str, redis_port: u16, algorithm: Algorithm) -> Resu
             password: None,
             durability: Durability::Async,
             reads: Reads::Primary,
+            restarts: false,
             tls: None,
         },
         limits: Limits { default_ttl_seconds: 0, ..Limits::default() },

@@ -64,6 +64,7 @@ impl Plan {
             readers_ip: None,
             redis_sets: &[],
             tls: None,
+            restarts_until: None,
         });
         let conf = find(&objects, names::REDIS_CONFIG)?["data"]["redis.conf"].as_str();
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();

@@ -21,7 +21,7 @@ fn agent(limit: Duration) -> Agent {
 }
 
 /// A status and its JSON body (null where there was none).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
     pub body: Value,

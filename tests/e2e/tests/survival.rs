@@ -5,10 +5,12 @@ use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use keystead_e2e::{Gateway, Tenant, eventually, get_json, kubectl, kubectl_ok, within};
+use keystead_e2e::{
+    Answer, EndsWhenDropped, Gateway, Tenant, eventually, get_json, kubectl, kubectl_ok, within,
+};
 use serde_json::{Value, json};
 
 #[test]
@@ -90,6 +92,62 @@ fn delete_redis(tenant: &Tenant, grace: &str) {
         let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
         if pod["metadata"]["uid"] != before && ready { Ok(()) } else { Err(pod["status"].to_string()) }
     });
+}
+
+/// How long the gateway lets requests wait for a Redis that is restarted on purpose; a little less.
+const WAIT: Duration = Duration::from_millis(9500);
+
+#[test]
+fn a_single_redis_that_is_changed_is_waited_for() {
+    let tenant = Tenant::ready("heron", &json!({}));
+    let gateway = Gateway::installed();
+    let rosa = tenant.register(&gateway, "rosa");
+    let token = &rosa.access_token;
+    let written = Gateway::patiently(|| gateway.put("/api/v1/kv/k", token, &json!(1)));
+    assert_eq!(written.status, 201, "{written:?}");
+    let pod = || tenant.field("pod", "redis-0", "/metadata/uid");
+    let before = pod();
+    let stop = AtomicBool::new(false);
+    let (reads, writes) = thread::scope(|scope| {
+        let _end = EndsWhenDropped(&stop);
+        let reader = scope.spawn(|| ask_until(&stop, || gateway.get("/api/v1/kv/k", token)));
+        let writer = scope.spawn(|| ask_until(&stop, || gateway.put("/api/v1/kv/w", token, &json!(2))));
+        tenant.patch(&json!({"redis": {"resources": {"limits": {"memory": "300Mi"}}}}));
+        within(Duration::from_mins(3), "the pod is another one", || {
+            let now = get_json(&["pod", "redis-0", "-n", &tenant.namespace()])?["metadata"]["uid"].clone();
+            if now == before { Err(now) } else { Ok(()) }
+        });
+        tenant.wait_ready();
+        stop.store(true, Ordering::Relaxed);
+        (reader.join().expect("the reader ends well"), writer.join().expect("the writer ends well"))
+    });
+    for asked in [&reads, &writes] {
+        let longest = asked.iter().map(|(took, _)| *took).max().expect("some requests");
+        println!("{} requests, the longest took {longest:?}", asked.len());
+        assert!(longest > Duration::from_millis(200), "a restart cannot be so quick: {longest:?}");
+    }
+    // On a busy machine it may take longer than anybody is kept waiting.
+    let refused = |asked: &[(Duration, Answer)]| -> Vec<(Duration, Answer)> {
+        let is_early = |(took, answer): &&(Duration, Answer)| answer.status >= 300 && *took < WAIT;
+        asked.iter().filter(is_early).cloned().collect()
+    };
+    assert!(refused(&reads).is_empty(), "{:#?}", refused(&reads));
+    // Of one that was just under way when it went nobody knows what became of it.
+    assert!(refused(&writes).len() <= 1, "{:#?}", refused(&writes));
+    let kept = gateway.get("/api/v1/kv/k", token);
+    assert_eq!((kept.status, &kept.body["value"]), (200, &json!(1)), "{kept:?}");
+}
+
+/// Asks again and again; gives how long each answer took.
+fn ask_until(stop: &AtomicBool, ask: impl Fn() -> Answer) -> Vec<(Duration, Answer)> {
+    let mut answers = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let answer = ask();
+        answers.push((begun.elapsed(), answer));
+        thread::sleep(Duration::from_millis(20));
+    }
+    answers
 }
 
 /// Kills the operator that leads, without grace, and gives its pod's name.

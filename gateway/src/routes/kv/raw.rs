@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use keystead_kv::{Metadata, json::seconds_left};
+use keystead_kv::{Metadata, json::seconds_left, limits::MAX_TTL_SECONDS};
 
 use crate::problem::{Code, Problem};
 
+/// Longest header of tags, in bytes: proxies refuse answers whose head does not fit into their buffer, often 4 KiB.
+const MOST_BYTES: usize = 2048;
 const TTL: HeaderName = HeaderName::from_static("x-ttl");
 const TAGS: HeaderName = HeaderName::from_static("x-tags");
 
@@ -36,7 +38,8 @@ pub(super) fn tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Prob
 /// no tags.
 pub(super) fn tell(headers: &mut HeaderMap, metadata: &Metadata) {
     // 0 is for ever: by this clock an entry that is still there may have ended just now.
-    let seconds = seconds_left(metadata).map_or(0, |seconds| seconds.max(1));
+    // This clock may also be behind that of who wrote it.
+    let seconds = seconds_left(metadata).map_or(0, |seconds| seconds.clamp(1, MAX_TTL_SECONDS));
     headers.insert(TTL, HeaderValue::from(seconds));
     if let Some(text) = text_of(&metadata.tags) {
         headers.insert(TAGS, text);
@@ -55,7 +58,11 @@ fn text_of(tags: &BTreeMap<String, String>) -> Option<HeaderValue> {
         return None;
     }
     let pairs: Vec<String> = tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    HeaderValue::try_from(pairs.join(", ")).ok()
+    let text = pairs.join(", ");
+    if text.len() > MOST_BYTES {
+        return None;
+    }
+    HeaderValue::try_from(text).ok()
 }
 
 #[cfg(test)]

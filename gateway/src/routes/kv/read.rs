@@ -125,7 +125,9 @@ impl FromRequestParts<Arc<Gateway>> for Wanted {
 )]
 pub(crate) async fn read(Wanted { keyed, unless, bytes, tells, from }: Wanted) -> Result<Response, Problem> {
     keyed.caller.needs(Scope::KvRead)?;
-    let store = from.store(&keyed.caller.tenant);
+    let tenant = &keyed.caller.tenant;
+    // Who names a state has seen it, and must not be told of an earlier one.
+    let store = if unless.is_some() && from == From::Anywhere { tenant.store() } else { from.store(tenant) };
     let read = match from {
         From::Anywhere | From::Replica => store.read(&keyed.key).await,
         From::Primary => store.read_primary(&keyed.key).await,

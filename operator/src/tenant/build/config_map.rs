@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The file of settings that Redis takes while it runs.
-pub(super) const LIVE: &str = "live.conf";
+pub const LIVE: &str = "live.conf";
 /// The file of all members with their addresses, in Cluster also their shards.
 pub const MEMBERS: &str = "members";
 const START: &str = include_str!("scripts/start.sh");

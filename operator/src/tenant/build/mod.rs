@@ -20,6 +20,7 @@ mod stateful_set;
 mod tls;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::jiff::Timestamp;
 use keystead_crds::Topology;
 use keystead_route::{Endpoint, TenantName, hex};
 use kube::Resource;
@@ -34,7 +35,7 @@ use super::{
 };
 use crate::{cache::Key, kinds::Kind, settings::Settings};
 
-pub use config_map::MEMBERS;
+pub use config_map::{LIVE, MEMBERS};
 pub use namespace::TENANT_ANNOTATION;
 pub use tls::{REDIS_CONF as TLS_CONF, SCRIPT as TLS_SCRIPT};
 
@@ -67,6 +68,8 @@ pub struct Known<'a> {
     pub redis_sets: &'a [(&'a str, &'a Value)],
     /// The authorities to trust, as PEM, where Redis has its certificate.
     pub tls: Option<&'a str>,
+    /// Until when gateways let requests wait for a Redis that is restarted; none: it is not.
+    pub restarts_until: Option<Timestamp>,
 }
 
 impl Known<'_> {
@@ -161,7 +164,8 @@ pub fn build(known: &Known<'_>) -> Vec<Object> {
         }
         let ca = known.tls.filter(|_| tenant.redis.tls.is_some());
         objects.push(deployment::build(tenant, known.settings, credentials, &endpoint, ca));
-        objects.push(route::build(tenant, known.settings, credentials, &endpoint, ca));
+        let restarts = known.restarts_until;
+        objects.push(route::build(tenant, known.settings, credentials, &endpoint, ca, restarts));
         objects.extend(app::build(tenant, credentials, &endpoint, ca));
     }
     objects
@@ -222,6 +226,16 @@ fn object(kind: Kind, typed: &impl Serialize) -> Object {
     }
     annotations[names::APPLIED_ANNOTATION] = json!(hash);
     Object { key, body }
+}
+
+/// The same object with other files.
+pub fn with_files(object: &Object, files: Value) -> Object {
+    let mut body = object.body.clone();
+    body["data"] = files;
+    if let Some(annotations) = body["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(names::APPLIED_ANNOTATION);
+    }
+    self::object(object.key.kind, &body)
 }
 
 /// 16 hexadecimal digits of a SHA-256, the parts kept apart.

@@ -21,7 +21,8 @@ pub(super) fn build(tenant: &ValidTenant) -> Object {
         labels.insert(format!("pod-security.kubernetes.io/{mode}"), "restricted".into());
     }
     let mut annotations = BTreeMap::from([(TENANT_ANNOTATION.to_owned(), tenant.name.to_string())]);
-    annotations.extend(tenant.accepted.clone().map(|text| (accepted::ANNOTATION.to_owned(), text)));
+    // Empty where it is too large: one that was kept before must not stay.
+    annotations.insert(accepted::ANNOTATION.to_owned(), tenant.accepted.clone().unwrap_or_default());
     metadata.annotations = Some(annotations);
     object(Kind::Namespace, &Namespace { metadata, ..Namespace::default() })
 }

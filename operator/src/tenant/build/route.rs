@@ -1,6 +1,6 @@
 //! The route Secret in the gateway's namespace: all that the gateway needs to serve the tenant.
 
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::{ByteString, api::core::v1::Secret, jiff::Timestamp};
 use keystead_route::{
     Audit, Auth, Endpoint, FORMAT, Hibernation, ROUTE_LABEL, Redis, Route, SECRET_KEY, SECRET_TYPE, Tls,
     secret_name,
@@ -12,6 +12,7 @@ use crate::{
     settings::Settings,
     tenant::{
         credentials::Credentials,
+        rollout::restart,
         sleep,
         validate::{ValidTenant, WorkerImage},
     },
@@ -23,6 +24,7 @@ pub(super) fn build(
     credentials: &Credentials,
     endpoint: &Endpoint,
     ca: Option<&str>,
+    restarts_until: Option<Timestamp>,
 ) -> Object {
     let route = Route {
         format: FORMAT,
@@ -34,6 +36,7 @@ pub(super) fn build(
             password: Some(credentials.gateway_password.clone()),
             durability: tenant.redis.durability,
             reads: tenant.redis.reads,
+            restarts: restarts_until.is_some(),
             tls: ca.map(|ca| Tls { ca: ca.to_owned() }),
         },
         limits: tenant.limits.clone(),
@@ -59,6 +62,10 @@ pub(super) fn build(
         // Texts and numbers: this cannot fail.
         let text = serde_json::to_string(sleep).unwrap_or_default();
         metadata.annotations.get_or_insert_default().insert(sleep::ANNOTATION.into(), text);
+    }
+    if let Some(until) = restarts_until {
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.insert(restart::ANNOTATION.into(), until.to_string());
     }
     let secret = Secret {
         metadata,

@@ -33,8 +33,7 @@ pub(super) const FSYNC_RULES: &str = "+waitaof";
 pub(super) const SLEEP_RULES: &str = "%R~jobs:{j}:used +time +get";
 
 pub(super) const APP_RULES: &str = "~app:* &app:* -@all +@string +@hash +@list +@set +@sortedset +@stream +@bitmap +@hyperloglog +@geo \
-+@keyspace +@pubsub +@transaction +@scripting +@connection -@admin -@dangerous -scan -randomkey -client|tracking \
--function -script +script|load +script|exists +info +time";
++@keyspace +@pubsub +@transaction +@connection -@admin -@dangerous -scan -randomkey -client|tracking +info +time";
 
 /// The script beside a single Redis: it makes changed users and settings known.
 const KEEPER_RULES: &str = "resetkeys resetchannels -@all +ping +acl|setuser +config|set";

@@ -32,6 +32,7 @@ fn built_with(spec: Value, settings: &Settings, credentials: &Credentials) -> Ve
         readers_ip: Some("10.3.2.9"),
         redis_sets: &[],
         tls: Some("certificate of the authority\n"),
+        restarts_until: None,
     })
 }
 
@@ -180,6 +181,7 @@ fn build_all(tenant: &ValidTenant) -> Vec<Object> {
         readers_ip: None,
         redis_sets: &[],
         tls: None,
+        restarts_until: None,
     })
 }
 
@@ -324,6 +326,7 @@ fn what_cannot_be_changed_of_a_stateful_set_stays_as_it_was_made() {
         readers_ip: Some("10.3.2.9"),
         redis_sets: &[(names::REDIS, &existing)],
         tls: None,
+        restarts_until: None,
     });
     let set = objects.iter().find(|it| it.key.kind == Kind::StatefulSet).unwrap();
     let template = &set.body["spec"]["volumeClaimTemplates"][0];
@@ -346,6 +349,7 @@ fn without_an_address_there_is_no_route_and_no_worker() {
         readers_ip: Some("10.3.2.9"),
         redis_sets: &[],
         tls: None,
+        restarts_until: None,
     });
     assert!(!objects.iter().any(|it| matches!(it.key.kind, Kind::StatefulSet | Kind::Deployment)));
     assert!(!objects.iter().any(|it| it.key.namespace == settings.gateway_namespace));

@@ -108,9 +108,14 @@ fn the_tenants_own_clients_have_a_password_where_there_may_be_any() {
     assert!(read(&contents, needs).unwrap().members.contains_key("app"));
     assert!(passwords(needs).contains(&APP_PASSWORD.to_owned()), "it is replaced as the others are");
     let mut outside = contents.clone();
-    outside.remove(APP_PASSWORD);
+    outside.insert(APP_PASSWORD.into(), "short".into());
     let error = Outside::read(Some(&data(&outside)), needs).unwrap_err();
     assert!(error.to_string().starts_with("app-password is missing, or"), "{error}");
+    // Who keeps the others need not keep it.
+    outside.remove(APP_PASSWORD);
+    let outside = Outside::read(Some(&data(&outside)), needs).unwrap();
+    let made = missing(&"shop".parse().unwrap(), &outside.0, needs).unwrap();
+    assert!(made.contains_key(APP_PASSWORD), "{made:?}");
 }
 
 #[test]

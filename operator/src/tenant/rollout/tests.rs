@@ -1,6 +1,7 @@
 //! The plan, carried out in a world of maps: from any state it ends with everything there, in a safe order.
 
 mod growth;
+mod restart;
 mod shards;
 mod signing;
 mod sleep;
@@ -77,6 +78,7 @@ impl World {
             readers_ip: observed.readers_ip(),
             redis_sets: &observed.redis_sets(),
             tls: issued.as_deref(),
+            restarts_until: None,
         };
         let is_complete = credentials.is_some() && known.endpoint().is_some() && known.is_secured();
         let desired = Desired { objects: build(&known), is_complete, reshape: build::reshape(&self.tenant) };

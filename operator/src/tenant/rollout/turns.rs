@@ -14,7 +14,7 @@ use crate::{
     cache::Seen,
     kinds::Kind,
     tenant::{
-        build::{MEMBERS, Object},
+        build::{LIVE, MEMBERS, Object, with_files},
         compare, names,
         observe::Observed,
         sleep,
@@ -90,25 +90,39 @@ pub fn waits(others: usize) -> String {
     format!("{who} being changed: this one waits for its turn")
 }
 
-/// Whether what is desired restarts a Redis that serves. What others go by as well cannot wait, and starts at once: another number
-/// of members, or a version without which the tenant could not be served as it is wanted.
+/// Whether what is desired restarts a Redis that serves.
 pub fn restarts(tenant: &ValidTenant, desired: &Desired, observed: &Observed) -> bool {
-    let has_waitaof = observed.provisioned_version().and_then(version_numbers).is_none_or(|it| it >= [7, 2]);
     let is_awake = observed.sleep().is_none_or(|it| it.stage == sleep::Stage::Awake);
-    let may_wait = !tenant.suspended
-        && !tenant.rests()
-        && is_awake
-        && (tenant.redis.durability != Durability::Fsync || has_waitaof);
-    may_wait && desired.objects.iter().any(|object| is_restarted(object, observed))
+    let is_served = !tenant.suspended && !tenant.rests() && is_awake;
+    is_served && desired.objects.iter().any(|object| is_restarted(object, observed))
 }
 
-/// Leaves the Redis as it is that would be restarted, and what its pods start with: one that dies meanwhile comes back as it was.
+/// Whether the Redis as it is serves as well while it waits. Not where what others go by needs the one that is wanted: users with
+/// a command that a Redis before 7.2 does not know, whose whole file it would refuse, or writes that wait for a file.
+pub fn may_wait(tenant: &ValidTenant, observed: &Observed) -> bool {
+    let has_waitaof = observed.provisioned_version().and_then(version_numbers).is_none_or(|it| it >= [7, 2]);
+    let conf = observed.get(Kind::ConfigMap, names::REDIS_CONFIG).and_then(|it| it.at("/data/redis.conf"));
+    let has_file = conf.and_then(Value::as_str).is_some_and(|it| it.contains("\nappendonly yes\n"));
+    (!tenant.redis.knows_waitaof || has_waitaof) && (tenant.redis.durability != Durability::Fsync || has_file)
+}
+
+/// Leaves the Redis as it is that would be restarted, its readers, and what their pods start with: one that dies meanwhile comes
+/// back as it was. What is taken live is not held back.
 pub fn hold_back(desired: &mut Desired, observed: &Observed) {
     for object in &mut desired.objects {
-        if (is_restarted(object, observed) || is_for_the_same_members(object, observed))
-            && let Some(seen) = observed.by_key(&object.key)
-        {
+        let is_of_readers = object.key.kind == Kind::StatefulSet && object.key.name == names::REDIS_READERS;
+        let Some(seen) = observed.by_key(&object.key) else { continue };
+        if is_of_readers || is_restarted(object, observed) {
             object.body.clone_from(&seen.body);
+        } else if is_for_the_same_members(object, observed) {
+            let (files, live) = (&seen.body["data"], &object.body["data"][LIVE]);
+            if *live == files[LIVE] {
+                object.body.clone_from(&seen.body);
+            } else {
+                let mut files = files.clone();
+                files[LIVE].clone_from(live);
+                *object = with_files(object, files);
+            }
         }
     }
 }

@@ -30,6 +30,8 @@ const TO_LEARN: Duration = Duration::from_secs(30);
 const TO_EXPIRE: Duration = Duration::from_mins(1);
 /// The longest that is waited without a look.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
+/// The same, where a step is due and could not be taken.
+const BLOCKED: Duration = Duration::from_secs(5);
 
 /// One step of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +127,9 @@ pub fn look_again(situation: &Situation<'_>) -> Option<Duration> {
     let (since, time) = due(situation)?;
     let passed = situation.now.as_second().saturating_sub(since.as_second());
     let left = time.saturating_sub(Duration::from_secs(u64::try_from(passed).unwrap_or_default()));
-    Some(left.clamp(Duration::from_secs(1), LONGEST_WAIT))
+    // None is left where something else has to be done first.
+    let left = if left.is_zero() { BLOCKED } else { left };
+    Some(left.min(LONGEST_WAIT))
 }
 
 /// The time that the next step waits for, and from when on.

@@ -88,6 +88,7 @@ fn an_ipv6_address_is_told_without_its_brackets() {
         readers_ip: None,
         redis_sets: &[],
         tls: None,
+        restarts_until: None,
     });
     let told = data(&objects, "redis-app").unwrap();
     assert_eq!((&told["host"], &told["port"]), (&json!("fd00::1"), &json!("6379")));

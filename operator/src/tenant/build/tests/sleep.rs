@@ -20,6 +20,7 @@ fn in_stage(stage: Stage, redis_rests: bool) -> Vec<Object> {
         readers_ip: None,
         redis_sets: &[],
         tls: None,
+        restarts_until: None,
     })
 }
 

@@ -17,6 +17,11 @@ fn settled(spec: Value) -> World {
 
 /// What is desired by another spec, or by another operator.
 fn desired(world: &World) -> Desired {
+    desired_until(world, None)
+}
+
+/// The same, where gateways are told of a restart.
+pub(super) fn desired_until(world: &World, restarts_until: Option<Timestamp>) -> Desired {
     let settings = fixtures::settings();
     let observed = world.observed();
     let credentials = observed.credentials(world.tenant.needs());
@@ -25,9 +30,10 @@ fn desired(world: &World) -> Desired {
         settings: &settings,
         credentials: credentials.as_ref(),
         addresses: &observed.addresses(&services(&world.tenant)),
-        readers_ip: None,
+        readers_ip: observed.readers_ip(),
         redis_sets: &observed.redis_sets(),
         tls: None,
+        restarts_until,
     };
     Desired { objects: build(&known), is_complete: true, reshape: build::reshape(&world.tenant) }
 }
@@ -66,9 +72,44 @@ fn another_template_restarts_a_redis_that_serves_and_nothing_else_does() {
     // A gateway would ask for what the Redis before does not know.
     let mut world = settled(json!({ "redis": { "version": "7.0" } }));
     world.tenant = World::new(json!({ "redis": { "version": "7.2" } })).tenant;
+    assert!(restarts(&world) && !turns::may_wait(&world.tenant, &world.observed()));
+    // The other way about, what the gateway asks for is there.
+    let mut world = settled(json!({ "redis": { "version": "7.2" } }));
+    let fsync =
+        json!({ "redis": { "version": "7.2", "durability": "Fsync", "config": { "io-threads": "4" } } });
+    world.tenant = World::new(fsync.clone()).tenant;
+    assert!(restarts(&world) && turns::may_wait(&world.tenant, &world.observed()));
+    // Writes would wait for a file that there is not yet.
+    let never = json!({ "redis": { "version": "7.2", "persistence": { "appendOnly": "Never" } } });
+    let mut world = settled(never);
+    world.tenant = World::new(fsync).tenant;
+    assert!(restarts(&world) && !turns::may_wait(&world.tenant, &world.observed()));
+}
+
+#[test]
+fn what_is_taken_live_does_not_wait_and_readers_do() {
+    let spec = |config: Value, eviction: &str| {
+        json!({
+            "redis": { "topology": "Replicated", "config": config, "evictionPolicy": eviction },
+            "autoscaling": { "readers": { "minReplicas": 1, "maxReplicas": 2 } },
+        })
+    };
+    let mut world = settled(spec(json!({}), "NoEviction"));
+    world.tenant = World::new(spec(json!({ "io-threads": "4" }), "VolatileLru")).tenant;
     assert!(restarts(&world));
-    world.tenant = World::new(json!({ "redis": { "version": "7.2", "durability": "Fsync" } })).tenant;
-    assert!(!restarts(&world));
+    let mut held = desired(&world);
+    turns::hold_back(&mut held, &world.observed());
+    let file = |objects: &[Object], name: &str| {
+        let config = objects.iter().find(|it| it.key.name == names::REDIS_CONFIG).unwrap();
+        config.body["data"][name].as_str().unwrap().to_owned()
+    };
+    assert!(file(&held.objects, "live.conf").contains("volatile-lru"));
+    assert!(!file(&held.objects, "redis.conf").contains("io-threads"));
+    let applied = applied(&world, &held);
+    assert_eq!(
+        applied.iter().filter(|it| it.contains("redis")).collect::<Vec<_>>(),
+        ["ConfigMap tenant-shop/redis-config"]
+    );
 }
 
 #[test]
