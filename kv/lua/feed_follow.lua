@@ -11,9 +11,9 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 if after == '' then return {0, redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1][1], {}} end
-local ms, seq = after:match('^(%d+)-(%d+)$')
+local ms, seq = string.match(after, '^(%d+)-(%d+)$')
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1]
-local first_ms, first_seq = first:match('^(%d+)-(%d+)$')
+local first_ms, first_seq = string.match(first, '^(%d+)-(%d+)$')
 ms, seq, first_ms, first_seq = tonumber(ms), tonumber(seq), tonumber(first_ms), tonumber(first_seq)
 -- Whatever was before the first one that is left is not known any more.
 if ms < first_ms or (ms == first_ms and seq < first_seq) then lost, after = 1, '0-0' end

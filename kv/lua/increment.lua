@@ -21,7 +21,7 @@ if is_new then
   }
 end
 if entry.flags ~= 0 then return {0, 4} end
-if not entry.value:match('^%-?%d+$') then return {0, 1} end
+if not string.match(entry.value, '^%-?%d+$') then return {0, 1} end
 -- A number beyond the bound is read as another one: nothing is added to that.
 local number = tonumber(entry.value)
 local sum = number + tonumber(ARGV[2])

@@ -20,7 +20,7 @@ local to = prefix == '' and '+' or '(' .. prefix .. '\255'
 local members = redis.call('ZRANGE', smallest, from, to, 'BYLEX', 'LIMIT', 0, looked_at)
 local result, found, size, last = {'', 0}, 0, 0, ''
 for at, user_key in ipairs(members) do
-  local has_all = user_key:sub(1, #prefix) == prefix
+  local has_all = string.sub(user_key, 1, #prefix) == prefix
   for i = 1, tags do
     has_all = has_all and (KEYS[i] == smallest or redis.call('ZSCORE', KEYS[i], user_key))
   end

@@ -41,8 +41,8 @@ local function load(key)
   local entry, _, meta_length = {}
   _, entry.flags, entry.version, entry.created, entry.updated, entry.expires, meta_length =
     struct.unpack('>BBI8I8I8I8I4', bytes)
-  entry.meta = bytes:sub(39, 38 + meta_length)
-  entry.value = bytes:sub(39 + meta_length)
+  entry.meta = string.sub(bytes, 39, 38 + meta_length)
+  entry.value = string.sub(bytes, 39 + meta_length)
   return entry
 end
 

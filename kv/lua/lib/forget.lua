@@ -2,7 +2,7 @@
 -- What was done is done: that it cannot be told is no error. The feed is named after the index and so is not in KEYS; it
 -- carries the same hash tag.
 local function tell(index, operation, user_key, version)
-  redis.pcall('XADD', index:sub(1, -2) .. 'f', 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*',
+  redis.pcall('XADD', string.sub(index, 1, -2) .. 'f', 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*',
     'op', operation, 'key', user_key, 'version', version)
 end
 
