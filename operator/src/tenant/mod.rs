@@ -141,6 +141,7 @@ async fn provide(tenant: &Tenant, context: &Context) -> Result<Action, Error> {
         is_settled: fault.is_none() && progress.plan.is_empty(),
         waits_for: progress.plan.waits_for.as_deref(),
         waits_on: progress.plan.waits_on.as_deref(),
+        waits_for_turn: progress.waits_for_turn,
         error: fault,
     };
     let previous = context.status_of(tenant);

@@ -96,6 +96,7 @@ pub(super) async fn report_unreadable(metadata: &ObjectMeta, error: &Error, cont
         is_settled: false,
         waits_for: None,
         waits_on: None,
+        waits_for_turn: false,
         error: Some(error),
     };
     let current = status::report(&tenant, &previous, &outcome, now());

@@ -54,6 +54,8 @@ pub struct Outcome<'a> {
     pub waits_for: Option<&'a str>,
     /// The member that the rollout waits for, where it is one.
     pub waits_on: Option<&'a str>,
+    /// Its Redis is left as it is while those of others are restarted.
+    pub waits_for_turn: bool,
     pub error: Option<&'a Error>,
 }
 
@@ -131,6 +133,10 @@ pub fn report(
         (None, true) if is_asleep => Said::new(true, "Sleeping", sleeps(outcome)),
         (None, false) if is_asleep => Said::new(false, "FallingAsleep", falls_asleep(outcome)),
         (None, true) => Said::new(true, "Ready", served(outcome)),
+        (None, false) if works && goes_on_meanwhile(tenant, previous, outcome) => {
+            let waits_for = outcome.waits_for.unwrap_or_default();
+            Said::new(true, "Ready", format!("{}; {waits_for}", served(outcome)))
+        }
         (None, false) if let Some(why) = &stopped => Said::new(false, ROLLOUT_STOPPED, why),
         (None, false) => {
             let said = not_ready(phase, [&redis, &worker, &route], lacking.as_deref(), outcome, is_suspended);
@@ -223,6 +229,17 @@ fn stalls(outcome: &Outcome<'_>) -> &'static str {
         }
         _ => "somebody has to change something first",
     }
+}
+
+/// Whether it was ready as it is, and only an operator that builds it otherwise wants to restart it, when it is its turn: nobody is
+/// to be alarmed for that.
+fn goes_on_meanwhile(tenant: &Tenant, previous: &TenantStatus, outcome: &Outcome<'_>) -> bool {
+    let was_ready = previous.conditions.iter().any(|it| {
+        it.type_ == condition::READY
+            && it.status == "True"
+            && it.observed_generation == tenant.metadata.generation
+    });
+    outcome.waits_for_turn && outcome.error.is_none() && was_ready
 }
 
 fn served(outcome: &Outcome<'_>) -> String {

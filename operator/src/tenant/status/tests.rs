@@ -3,6 +3,7 @@
 mod readers;
 mod rollout;
 mod sleep;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -63,6 +64,7 @@ struct Case {
     route: bool,
     settled: bool,
     waits_on: Option<&'static str>,
+    waits_for_turn: bool,
     error: Option<Error>,
 }
 
@@ -74,6 +76,7 @@ impl Case {
             route: true,
             settled: true,
             waits_on: None,
+            waits_for_turn: false,
             error: None,
         }
     }
@@ -86,8 +89,9 @@ impl Case {
             valid: Some(&valid),
             route_is_ready: self.route,
             is_settled: self.settled,
-            waits_for: None,
+            waits_for: self.waits_for_turn.then_some("10 other tenants are being changed"),
             waits_on: self.waits_on,
+            waits_for_turn: self.waits_for_turn,
             error: self.error.as_ref(),
         };
         report(&tenant, previous, &outcome, at(now))
@@ -199,6 +203,7 @@ fn a_wrong_spec_is_stalled_with_its_message() {
         is_settled: false,
         waits_for: None,
         waits_on: None,
+        waits_for_turn: false,
         error: Some(&error),
     };
     let status = report(&tenant, &before, &outcome, at(2));
@@ -238,6 +243,7 @@ fn a_version_that_the_table_has_lost_is_told_and_no_failure() {
         is_settled: true,
         waits_for: None,
         waits_on: None,
+        waits_for_turn: false,
         error: None,
     };
     let status = report(&tenant, &TenantStatus::default(), &outcome, at(1));

@@ -14,6 +14,7 @@ fn report_in(stage: Stage, observed: &Observed, spec: Value, previous: &TenantSt
         is_settled: true,
         waits_for: None,
         waits_on: None,
+        waits_for_turn: false,
         error: None,
     };
     report(&tenant, previous, &outcome, at(1))
