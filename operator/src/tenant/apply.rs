@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     build::{Object, TENANT_ANNOTATION},
-    credentials::{self, Contents, Needs, Outside},
+    credentials::{self, Contents, Needs, NoRandomness, Outside},
     names, now,
     rollout::Step,
     rotation::{self, CARRIED_OUT_ANNOTATION, Change, SINCE_ANNOTATION},
@@ -200,30 +200,32 @@ impl Writer<'_> {
         outside: Option<&Outside>,
         request: Option<&str>,
     ) -> Result<(), Error> {
-        let found = self.api(key).get(&key.name).await.map_err(|error| Error::api(key, "get", error))?;
-        let contents = credentials::contents(found.data.get("data"));
-        if !rotation::fits(change, &contents) {
-            // Another operator was faster: the next pass sees it.
-            return Ok(());
-        }
-        let outside = outside.map(|it| &it.0);
-        let changed = rotation::patch(change, self.tenant, &contents, needs, outside)?;
         let annotations = match change {
             Change::Begin => json!({ CARRIED_OUT_ANNOTATION: request }),
             Change::Switch => json!({ SINCE_ANNOTATION: now().to_string() }),
             Change::End => json!({}),
         };
-        self.exchange(key, &found, changed, &annotations).await
+        let outside = outside.map(|it| &it.0);
+        let fits = |contents: &Contents| rotation::fits(change, contents);
+        let patch = |contents: &Contents| rotation::patch(change, self.tenant, contents, needs, outside);
+        self.exchange(key, &annotations, fits, patch).await
     }
 
-    /// Puts these into the Secret that was found, and takes out those that are none.
+    /// Puts these into the Secret, and takes out those that are none, where the step still fits what it holds.
     async fn exchange(
         &self,
         key: &Key,
-        found: &DynamicObject,
-        changed: BTreeMap<String, Option<String>>,
         annotations: &Value,
+        fits: impl FnOnce(&Contents) -> bool,
+        patch: impl FnOnce(&Contents) -> Result<BTreeMap<String, Option<String>>, NoRandomness>,
     ) -> Result<(), Error> {
+        let found = self.api(key).get(&key.name).await.map_err(|error| Error::api(key, "get", error))?;
+        let contents = credentials::contents(found.data.get("data"));
+        if !fits(&contents) {
+            // Another operator was faster: the next pass sees it.
+            return Ok(());
+        }
+        let changed = patch(&contents)?;
         let encoded = |text: Option<String>| text.map_or(Value::Null, |text| credentials::encoded(&text));
         let data: Map<String, Value> =
             changed.into_iter().map(|(name, text)| (name, encoded(text))).collect();

@@ -1,5 +1,7 @@
 //! What no watch tells and is asked for at the beginning of a pass. Decides nothing.
 
+use std::fmt::Display;
+
 use k8s_openapi::api::core::v1::Secret;
 use keystead_crds::Tenant;
 use keystead_route::TenantName;
@@ -40,18 +42,15 @@ pub(super) async fn ask(tenant: &Tenant, name: &TenantName, context: &Context) -
     let Ok(Chosen { valid, .. }) = chosen else {
         return Asked::default();
     };
-    let outside = match &valid.redis.existing_secret {
-        Some(secret) => Some(outside(secret, &valid, context).await),
-        None => None,
-    };
-    let outside_key = match &valid.auth.existing_secret {
-        Some(secret) => Some(signing_key(secret, &valid, context).await),
-        None => None,
-    };
-    let authority = match valid.redis.tls.as_ref().and_then(|tls| tls.issuer_secret.as_deref()) {
-        Some(secret) => Some(authority(secret, &valid, context).await),
-        None => None,
-    };
+    let secret = valid.redis.existing_secret.as_deref();
+    let read = |data: &Value| Outside::read(Some(data), valid.needs());
+    let outside = kept("redis.credentials.existingSecret", secret, &valid, context, read).await;
+    let secret = valid.auth.existing_secret.as_deref();
+    let read = |data: &Value| signing::outside(Some(data), valid.auth.signing);
+    let outside_key = kept("auth.existingSecret", secret, &valid, context, read).await;
+    let secret = valid.redis.tls.as_ref().and_then(|tls| tls.issuer_secret.as_deref());
+    let read = |data: &Value| Authority::read(&credentials::contents(Some(data)));
+    let authority = kept("redis.tls.issuerSecretRef", secret, &valid, context, read).await;
     let stage = observed.sleep().map(|sleep| sleep.stage);
     let runs = observed.has_redis() && stage != Some(sleep::Stage::Asleep);
     let may_be_idle =
@@ -94,23 +93,20 @@ fn with_queue<'a>(
     }
 }
 
-async fn authority(secret: &str, valid: &ValidTenant, context: &Context) -> Result<Authority, String> {
-    let whose = format!("redis.tls.issuerSecretRef: the Secret {}/{secret}", names::namespace(&valid.name));
-    let data = data(secret, valid, context).await.map_err(|wrong| format!("{whose} {wrong}"))?;
-    Authority::read(&credentials::contents(Some(&data))).map_err(|wrong| format!("{whose}: {wrong}"))
-}
-
-async fn outside(secret: &str, valid: &ValidTenant, context: &Context) -> Result<Outside, String> {
-    let whose =
-        format!("redis.credentials.existingSecret: the Secret {}/{secret}", names::namespace(&valid.name));
-    let data = data(secret, valid, context).await.map_err(|wrong| format!("{whose} {wrong}"))?;
-    Outside::read(Some(&data), valid.needs()).map_err(|wrong| format!("{whose}: {wrong}"))
-}
-
-async fn signing_key(secret: &str, valid: &ValidTenant, context: &Context) -> Result<Outside, String> {
-    let whose = format!("auth.existingSecret: the Secret {}/{secret}", names::namespace(&valid.name));
-    let data = data(secret, valid, context).await.map_err(|wrong| format!("{whose} {wrong}"))?;
-    signing::outside(Some(&data), valid.auth.signing).map_err(|wrong| format!("{whose}: {wrong}"))
+/// Reads what somebody else keeps in the Secret that this field of the spec names; none where it names none.
+async fn kept<T, E: Display>(
+    field: &str,
+    secret: Option<&str>,
+    valid: &ValidTenant,
+    context: &Context,
+    read: impl FnOnce(&Value) -> Result<T, E>,
+) -> Option<Result<T, String>> {
+    let secret = secret?;
+    let whose = format!("{field}: the Secret {}/{secret}", names::namespace(&valid.name));
+    Some(match data(secret, valid, context).await {
+        Ok(data) => read(&data).map_err(|wrong| format!("{whose}: {wrong}")),
+        Err(wrong) => Err(format!("{whose} {wrong}")),
+    })
 }
 
 /// The data of a Secret in the tenant's namespace that is not ours.

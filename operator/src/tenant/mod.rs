@@ -249,9 +249,10 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
             is_complete: credentials.is_some() && known.endpoint().is_some() && known.is_secured(),
             reshape: reshape(&valid),
         };
-        let turn = await_turn(&valid, &mut desired, &observed, context);
+        let restarts = turns::restarts(&valid, &desired, &observed);
+        let turn = await_turn(&valid, restarts, &mut desired, &observed, context);
         let waits_for_turn = turn.is_some();
-        if !waits_for_turn && let Some(until) = restart::until(&valid, &desired, &observed, now()) {
+        if !waits_for_turn && let Some(until) = restart::until(&valid, restarts, &observed, now()) {
             desired.objects = build(&Known { restarts_until: Some(until), ..known });
         }
         let mut plan = plan(&valid, &desired, &observed, now());
@@ -285,6 +286,7 @@ async fn converge(tenant: &Tenant, name: &TenantName, asked: &Asked, context: &C
 /// Takes its turn, where its Redis is to be restarted. While others have theirs, it is left as it is, and what is waited for is given.
 fn await_turn(
     valid: &ValidTenant,
+    restarts: bool,
     desired: &mut Desired,
     observed: &Observed,
     context: &Context,
@@ -293,15 +295,11 @@ fn await_turn(
     if valid.rests() {
         return None;
     }
-    if observed.redis_is_being_replaced() {
+    if observed.redis_is_being_replaced() || (restarts && !turns::may_wait(valid, observed)) {
         context.turns().take(name, uid, Instant::now());
         return None;
     }
-    if !turns::restarts(valid, desired, observed) {
-        return None;
-    }
-    if !turns::may_wait(valid, observed) {
-        context.turns().take(name, uid, Instant::now());
+    if !restarts {
         return None;
     }
     let others = context.turns().ask(name, uid, Instant::now()).err()?;

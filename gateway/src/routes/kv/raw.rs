@@ -37,8 +37,7 @@ pub(super) fn tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Prob
 /// Tells of an entry what a write of its bytes takes, so that what was read can be written back as it was. Nothing is told of
 /// no tags.
 pub(super) fn tell(headers: &mut HeaderMap, metadata: &Metadata) {
-    // 0 is for ever: by this clock an entry that is still there may have ended just now.
-    // This clock may also be behind that of who wrote it.
+    // 0 is for ever: by this clock an entry that is still there may have ended just now, or live longer than any may.
     let seconds = seconds_left(metadata).map_or(0, |seconds| seconds.clamp(1, MAX_TTL_SECONDS));
     headers.insert(TTL, HeaderValue::from(seconds));
     if let Some(text) = text_of(&metadata.tags) {

@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     tenant::{
         credentials::{
-            self, Outside,
+            Contents, Outside,
             signing::{Place, name},
         },
         now,
@@ -25,14 +25,10 @@ impl Writer<'_> {
         outside: Option<&Outside>,
         request: Option<&str>,
     ) -> Result<(), Error> {
-        let found = self.api(key).get(&key.name).await.map_err(|error| Error::api(key, "get", error))?;
-        let contents = credentials::contents(found.data.get("data"));
-        if !signing::fits(change, &contents) {
-            // Another operator was faster: the next pass sees it.
-            return Ok(());
-        }
+        let annotations = signing::annotations(change, request, now());
         let kept = outside.and_then(|it| it.0.get(name(algorithm, Place::Active))).map(String::as_str);
-        let changed = signing::patch(change, self.tenant, &contents, algorithm, kept)?;
-        self.exchange(key, &found, changed, &signing::annotations(change, request, now())).await
+        let fits = |contents: &Contents| signing::fits(change, contents);
+        let patch = |contents: &Contents| signing::patch(change, self.tenant, contents, algorithm, kept);
+        self.exchange(key, &annotations, fits, patch).await
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Desired, Step, turns};
+use super::Step;
 use crate::tenant::{build::Object, observe::Observed, validate::ValidTenant};
 
 /// Of the route: until when requests are to wait.
@@ -13,19 +13,14 @@ pub const ANNOTATION: &str = "keystead.io/restarts-until";
 /// One that is not back by then may not come back at all: nobody is to wait for that.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// Until when requests are to wait for it; none: it is not being restarted, or too long already. Several Redis are restarted one
+/// Until when requests are to wait for it; none: it is not being restarted, or too long already. `restarts`: it is about to be. Several Redis are restarted one
 /// after the other, and one of them is always there.
-pub fn until(
-    tenant: &ValidTenant,
-    desired: &Desired,
-    observed: &Observed,
-    now: Timestamp,
-) -> Option<Timestamp> {
+pub fn until(tenant: &ValidTenant, restarts: bool, observed: &Observed, now: Timestamp) -> Option<Timestamp> {
     if tenant.redis.has_members() || tenant.suspended || tenant.rests() {
         return None;
     }
     let told = observed.restarts_until().filter(|until| *until > now);
-    if turns::restarts(tenant, desired, observed) {
+    if restarts {
         return told.or_else(|| now.checked_add(LONGEST).ok());
     }
     let is_back = observed.redis_is_rolled_out() && observed.redis_ready() > 0;

@@ -85,16 +85,29 @@ impl Case {
         let tenant = fixtures::tenant(self.spec.clone());
         let valid = validate(&tenant, &fixtures::settings(), None).unwrap();
         let outcome = Outcome {
-            observed: &self.observed,
-            valid: Some(&valid),
             route_is_ready: self.route,
             is_settled: self.settled,
             waits_for: self.waits_for_turn.then_some("10 other tenants are being changed"),
             waits_on: self.waits_on,
             waits_for_turn: self.waits_for_turn,
             error: self.error.as_ref(),
+            ..settled(&self.observed, Some(&valid))
         };
         report(&tenant, previous, &outcome, at(now))
+    }
+}
+
+/// What comes of a pass that finds nothing to do.
+fn settled<'a>(observed: &'a Observed, valid: Option<&'a ValidTenant>) -> Outcome<'a> {
+    Outcome {
+        observed,
+        valid,
+        route_is_ready: true,
+        is_settled: true,
+        waits_for: None,
+        waits_on: None,
+        waits_for_turn: false,
+        error: None,
     }
 }
 
@@ -196,16 +209,8 @@ fn a_wrong_spec_is_stalled_with_its_message() {
     let tenant = fixtures::tenant(json!({}));
     let before = Case::new(true, true).report(&TenantStatus::default(), 1);
     let error = Error::Invalid(Invalid::Range { field: "f", value: 0 });
-    let outcome = Outcome {
-        observed: &observed(true, true),
-        valid: None,
-        route_is_ready: true,
-        is_settled: false,
-        waits_for: None,
-        waits_on: None,
-        waits_for_turn: false,
-        error: Some(&error),
-    };
+    let observed = observed(true, true);
+    let outcome = Outcome { is_settled: false, error: Some(&error), ..settled(&observed, None) };
     let status = report(&tenant, &before, &outcome, at(2));
     assert_eq!(status.phase, Some(Phase::Failed));
     assert_eq!(find(&status, "Stalled").status, "True");
@@ -236,17 +241,8 @@ fn a_version_that_the_table_has_lost_is_told_and_no_failure() {
     let tenant = fixtures::tenant(json!({ "redis": { "version": "6.2" } }));
     let there = Provisioned { version: "6.2", image: Some("mirror.test/redis:6.2"), has_written: true };
     let valid = validate(&tenant, &fixtures::settings(), Some(there)).unwrap();
-    let outcome = Outcome {
-        observed: &observed(true, true),
-        valid: Some(&valid),
-        route_is_ready: true,
-        is_settled: true,
-        waits_for: None,
-        waits_on: None,
-        waits_for_turn: false,
-        error: None,
-    };
-    let status = report(&tenant, &TenantStatus::default(), &outcome, at(1));
+    let status =
+        report(&tenant, &TenantStatus::default(), &settled(&observed(true, true), Some(&valid)), at(1));
     assert_eq!(status.phase, Some(Phase::Ready));
     assert_eq!(
         find(&status, "Ready").message,

@@ -8,7 +8,9 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn until(world: &World, now: i64) -> Option<Timestamp> {
-    told_until(&world.tenant, &desired_until(world, None), &world.observed(), at(now))
+    let observed = world.observed();
+    let restarts = turns::restarts(&world.tenant, &desired_until(world, None), &observed);
+    told_until(&world.tenant, restarts, &observed, at(now))
 }
 
 /// One whose Redis serves.

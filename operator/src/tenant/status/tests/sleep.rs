@@ -7,17 +7,7 @@ fn report_in(stage: Stage, observed: &Observed, spec: Value, previous: &TenantSt
     let tenant = fixtures::tenant(spec);
     let sleep = Sleep { stage, since: at(0), due: Some(at(7200)), generation: Some(3), knocks: 0 };
     let valid = validate(&tenant, &fixtures::settings(), None).unwrap().sleeping(Some(sleep), true);
-    let outcome = Outcome {
-        observed,
-        valid: Some(&valid),
-        route_is_ready: true,
-        is_settled: true,
-        waits_for: None,
-        waits_on: None,
-        waits_for_turn: false,
-        error: None,
-    };
-    report(&tenant, previous, &outcome, at(1))
+    report(&tenant, previous, &settled(observed, Some(&valid)), at(1))
 }
 
 /// Nothing runs, or the pods still end.
