@@ -196,6 +196,12 @@ impl Cache {
         let objects = inner.tenants.entry(tenant.clone()).or_default();
         if let Some(known) = objects.get(&seen.key) {
             if seen.is_stale_beside(known) {
+                // The watch was faster than the answer to our write, which still tells to which generation that led.
+                if known.uid() == seen.uid() && seen.applied_generation > known.applied_generation {
+                    let applied_generation = seen.applied_generation;
+                    let known = Seen { applied_generation, ..Seen::clone(known) };
+                    objects.insert(seen.key, Arc::new(known));
+                }
                 return changed;
             }
             if known.uid() == seen.uid() {
@@ -289,6 +295,20 @@ mod tests {
         let (tenant, older) = seen(Kind::Service, "shop", 8, &json!({ "spec": 1 }));
         assert!(cache.insert(tenant, older).is_empty());
         assert_eq!(cache.of("shop")[&key].body["spec"], json!(2));
+    }
+
+    #[test]
+    fn an_answer_that_the_watch_has_outrun_still_tells_the_generation_that_we_wrote() {
+        let cache = Cache::default();
+        for known in [8, 9] {
+            let (tenant, told) = seen(Kind::StatefulSet, "shop", known, &json!({}));
+            cache.insert(tenant, told);
+        }
+        let (tenant, mut answer) = seen(Kind::StatefulSet, "shop", 9, &json!({}));
+        answer.applied_generation = Some(3);
+        let key = answer.key.clone();
+        cache.insert(tenant, answer);
+        assert_eq!(cache.of("shop")[&key].applied_generation, Some(3));
     }
 
     #[test]

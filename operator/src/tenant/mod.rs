@@ -188,6 +188,9 @@ fn look_again_at(valid: &ValidTenant, progress: &Progress, phase: Option<Phase>)
     if progress.waits_for_turn {
         return Some(TURN.mul_f64(1.0 + rand::random::<f64>()));
     }
+    if progress.observed.restarts_until().is_some() {
+        return Some(Duration::from_secs(5));
+    }
     let has_members = valid.redis.has_members();
     let rests = match phase {
         // What is under way goes on as of the spec before.

@@ -13,6 +13,9 @@ pub const ANNOTATION: &str = "keystead.io/restarts-until";
 /// One that is not back by then may not come back at all: nobody is to wait for that.
 const LONGEST: Duration = Duration::from_mins(1);
 
+/// For so long in any case: a pod that is ready is reached a moment later, when the nodes know of it.
+const SHORTEST: i64 = 10;
+
 /// Until when requests are to wait for it; none: it is not being restarted, or too long already. `restarts`: it is about to be. Several Redis are restarted one
 /// after the other, and one of them is always there.
 pub fn until(tenant: &ValidTenant, restarts: bool, observed: &Observed, now: Timestamp) -> Option<Timestamp> {
@@ -24,7 +27,8 @@ pub fn until(tenant: &ValidTenant, restarts: bool, observed: &Observed, now: Tim
         return told.or_else(|| now.checked_add(LONGEST).ok());
     }
     let is_back = observed.redis_is_rolled_out() && observed.redis_ready() > 0;
-    told.filter(|_| !is_back)
+    let lasts = |until: &Timestamp| LONGEST.as_secs().cast_signed() - (until.as_second() - now.as_second());
+    told.filter(|until| !is_back || lasts(until) < SHORTEST)
 }
 
 /// Whether it is the step by which gateways are told.

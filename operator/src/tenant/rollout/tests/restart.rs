@@ -52,6 +52,7 @@ fn requests_wait_from_before_it_goes_until_it_is_back() {
     assert_eq!(until(&world, 1020), Some(at(1060)), "it is the pod of before");
     assert_eq!(until(&world, 1060), None, "it may not come back at all");
     say(&mut world, "a");
+    assert_eq!(until(&world, 1009), Some(at(1060)), "the nodes may not know of it yet");
     assert_eq!(until(&world, 1030), None);
     let route = desired_until(&world, None);
     let steps = plan(&world.tenant, &route, &world.observed(), at(1030)).steps;
