@@ -20,6 +20,9 @@ pub const ANNOTATION: &str = "keystead.io/sleep";
 pub const NOTED_EVERY: Duration = Duration::from_mins(1);
 /// For gateways to hear that the tenant is about to sleep, and to note and answer what is under way.
 const DROWSY: Duration = Duration::from_secs(5);
+/// After which it is awake again where its Redis has not answered, or something is not as it should be: it would otherwise begin anew
+/// to count for how long nobody used it, for one answer that came late.
+const UNCERTAIN: Duration = Duration::from_mins(1);
 /// Between two looks at Redis, at least and at most.
 const LOOKS: (Duration, Duration) = (Duration::from_secs(15), Duration::from_mins(10));
 /// After so many wake-ups in a row that came to nothing, those who might be strangers are not kept off for longer.
@@ -137,6 +140,9 @@ pub fn next(before: Option<&Sleep>, situation: &Situation<'_>) -> Option<Sleep> 
                 generation: situation.generation,
                 ..before.at(Stage::Asleep, now)
             },
+            rest if (rest.is_some() || situation.idle.is_none()) && now < later(before.since, UNCERTAIN) => {
+                stays()
+            }
             _ => before.at(Stage::Awake, now),
         },
         Stage::Asleep if situation.is_suspended => stays(),

@@ -85,10 +85,25 @@ fn whoever_comes_before_its_pods_end_keeps_it_awake() {
         assert_eq!(stage(&drowsy, &Situation { calls, ..quiet }), Stage::Awake);
     }
     assert_eq!(stage(&drowsy, &situation(Some(idle(Some(8999), 9006)), 9006)), Stage::Awake);
-    assert_eq!(stage(&drowsy, &situation(None, 9006)), Stage::Awake);
     // Not before the gateways have heard of it, nor by what was said before.
     assert_eq!(stage(&drowsy, &situation(Some(idle(Some(0), 9004)), 9004)), Stage::Drowsy);
     assert_eq!(stage(&drowsy, &situation(Some(idle(Some(0), 9004)), 9006)), Stage::Drowsy);
+}
+
+#[test]
+fn an_answer_that_comes_late_does_not_keep_it_awake_for_as_long_again() {
+    let drowsy = sleep(Stage::Drowsy, 9000);
+    let quiet = situation(Some(idle(Some(0), 9059)), 9059);
+    let unsettled = Situation { is_settled: false, ..quiet };
+    for uncertain in [Situation { idle: None, ..quiet }, unsettled] {
+        assert_eq!(stage(&drowsy, &uncertain), Stage::Drowsy);
+        assert_eq!(look_again(&drowsy, &uncertain), Some(Duration::from_secs(1)));
+        assert_eq!(stage(&drowsy, &Situation { calls: OWED, ..uncertain }), Stage::Awake);
+        assert_eq!(stage(&drowsy, &Situation { now: at(9060), ..uncertain }), Stage::Awake);
+    }
+    assert_eq!(stage(&drowsy, &quiet), Stage::Asleep);
+    let used = Situation { idle: Some(idle(Some(8999), 9059)), ..unsettled };
+    assert_eq!(stage(&drowsy, &used), Stage::Awake);
 }
 
 #[test]

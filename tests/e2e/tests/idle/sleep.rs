@@ -6,7 +6,9 @@ use keystead_e2e::{Gateway, Tenant, User, get_json, kubectl_ok, within};
 use serde_json::{Value, json};
 
 /// It sleeps a minute after it was used, and a minute more in which that may not be noted.
-const SLEEPS_WITHIN: Duration = Duration::from_mins(5);
+const SLEEPS_WITHIN: Duration = Duration::from_mins(8);
+/// Seconds until a job is due: it has to sleep before, by a while.
+const DUE: u64 = 480;
 
 /// Those that run or are to run: that of a Job which is done takes nothing.
 fn pods(tenant: &Tenant) -> String {
@@ -20,9 +22,22 @@ fn asleep(tenant: &Tenant) {
         let status = get_json(&["tenant", &tenant.name])?["status"].clone();
         let left = pods(tenant);
         let is_asleep = status["phase"] == "Sleeping" && left.is_empty();
-        if is_asleep { Ok(()) } else { Err(format!("{left} {status:#}")) }
+        if is_asleep { Ok(()) } else { Err(what_keeps(tenant, &status, &left)) }
     });
     tenant.wait_ready();
+}
+
+/// In few words: what runs, how far it is in falling asleep, what is not as it should be, and since when.
+fn what_keeps(tenant: &Tenant, status: &Value, pods: &str) -> String {
+    let route = get_json(&["secret", "-n", "keystead-system", &format!("route-{}", tenant.name)]);
+    let stage = route.map(|route| route["metadata"]["annotations"]["keystead.io/sleep"].clone());
+    let conditions: Vec<String> = status["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|it| format!("{}={} {} {}", it["type"], it["status"], it["reason"], it["lastTransitionTime"]))
+        .collect();
+    format!("{} {stage:?} {conditions:?} {} {pods:?}", status["phase"], status["usage"])
 }
 
 fn volumes(tenant: &Tenant) -> Vec<(Value, Value)> {
@@ -91,11 +106,11 @@ fn a_job_that_is_due_wakes_it() {
     let ada = tenant.register(&gateway, "ada");
     assert_eq!(gateway.put("/api/v1/kv/k", &ada.access_token, &json!("kept")).status, 201);
     let queued =
-        gateway.post("/api/v1/jobs", Some(&ada.access_token), &json!({"kind": "kv.export", "delay": 300}));
+        gateway.post("/api/v1/jobs", Some(&ada.access_token), &json!({"kind": "kv.export", "delay": DUE}));
     assert_eq!(queued.status, 202, "{queued:?}");
     asleep(&tenant);
     // Nobody asks: it is the job that wakes it.
-    within(Duration::from_mins(8), "the job that is due wakes it", || {
+    within(Duration::from_secs(DUE + 60), "the job that is due wakes it", || {
         let left = pods(&tenant);
         if left.contains("redis-0") { Ok(()) } else { Err(left) }
     });
