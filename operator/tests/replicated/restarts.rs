@@ -165,3 +165,21 @@ fn all_that_start_anew_and_are_to_write_another_form_have_everything() {
         }
     }
 }
+
+/// Where the primary sends it what was written since the copy only after its next word, no write is confirmed for up to a second.
+#[test]
+fn a_replica_that_comes_back_goes_on_at_once_where_its_copy_ends() {
+    let mut tenant = Tenant::settled(3);
+    let writer = tenant.writer("back", 1);
+    writer.goes_on(100);
+    let count = |it: &Tenant, field: &str| it.members[0].info(field).parse::<u64>().unwrap();
+    let copies = count(&tenant, "sync_full");
+    let again = count(&tenant, "sync_partial_ok");
+    tenant.members[1].kill();
+    tenant.members[1].start();
+    tenant.wait_for("it has connected anew", |it| count(it, "sync_partial_ok") > again);
+    writer.goes_on(100);
+    assert_eq!(tenant.settle(), 0);
+    assert_eq!(count(&tenant, "sync_full"), copies + 1, "one copy is enough");
+    assert_eq!(tenant.check("back", &writer.finish()), 0);
+}

@@ -89,6 +89,32 @@ candidacy() {
 	[ "$1" = 0 ] || note "In sync: a candidate for primary."
 }
 
+# Has the own Redis, which has just got its copy, connect anew: it goes on where it was. The primary sends what was written since
+# the copy only after the next word of its replica where the first one came before the child that sent the copy had ended, as it
+# does with little data: up to a second later, in which no write is confirmed.
+hasten() {
+	is_new=''
+	[ "$link" = up ] || is_copied || return 0
+	[ "$(ask "$manager" "$me" 6379 CLIENT KILL TYPE master)" != 1 ] || note "Has its copy, and connects anew."
+}
+
+# Waits for the copy, for up to 5 s; fails where it comes later, or took more than a second: then much may have been written since.
+is_copied() {
+	patience=5 ask monitor "$me" 6379 -r 100 -i 0.05 INFO replication | {
+		looks=0
+		while IFS=: read -r field value; do
+			case $field:$value in
+			master_sync_in_progress:1*) looks=$((looks + 1)) ;;
+			master_link_status:up*)
+				[ "$looks" -lt 20 ]
+				exit
+				;;
+			esac
+		done
+		exit 1
+	}
+}
+
 # Whether a Sentinel says that a failover is under way, or that the primary does not answer.
 is_unsettled() {
 	case $(ask monitor "$1" 26379 SENTINEL MASTER "$primary_name") in
@@ -125,13 +151,22 @@ look_often() {
 	looks_often=yes
 }
 
+# Who does not answer is mostly starting, and is looked at soon again; but it may wait for others, for ever.
+soon() {
+	absent=$((absent + 1))
+	[ "$absent" -gt 100 ] || pause=0.1
+}
+
 # Sets pause: the seconds until the next look.
 look() {
 	pause=0.5
 	vote=$(vote_of "$me")
 	[ -z "$vote" ] || look_often
 	case $vote in
-	"") return 0 ;;
+	"")
+		soon
+		return 0
+		;;
 	*" none")
 		register
 		return 0
@@ -142,9 +177,13 @@ look() {
 		set_options || return 0
 		lacks_options=''
 	fi
-	# Redis may still be waiting for its start.
 	report=$(report_of "$me")
-	[ -n "$report" ] || return 0
+	if [ -z "$report" ]; then
+		is_new=yes
+		soon
+		return 0
+	fi
+	absent=0
 	reload set_redis set_sentinel || say "Users and passwords could not be made known yet."
 	set_live
 	set_certificate
@@ -157,9 +196,18 @@ look() {
 	esac
 	case $role:$link:$disk:$priority in
 	# A primary does not show its priority.
-	master:*) [ "$candidate" = 0 ] || candidacy 0 ;;
-	*:up:same:0) candidacy 100 ;;
-	*:0) return 0 ;;
+	master:*)
+		is_new=''
+		[ "$candidate" = 0 ] || candidacy 0
+		;;
+	*:0)
+		if [ -n "$is_new" ]; then
+			hasten
+			return 0
+		fi
+		[ "$link:$disk" = up:same ] || return 0
+		candidacy 100
+		;;
 	*) candidate=$priority ;;
 	esac
 	if [ "$role" = master ] && [ "$vote" != "$me $me" ]; then
@@ -174,7 +222,8 @@ keep() {
 	# sentinel.sh has put it into the configuration.
 	sentinel_password=$(password sentinel)
 	# was_named: the own Sentinel has named it since it became a primary.
-	candidate=unknown looks_often='' renew_since='' was_named='' lacks_options=''
+	# is_new: nothing is known of a copy that it has; absent: looks in a row that one of both did not answer.
+	candidate=unknown looks_often='' renew_since='' was_named='' lacks_options='' is_new=yes absent=0
 	while :; do
 		look
 		renew_sentinel
