@@ -151,10 +151,11 @@ look_often() {
 	looks_often=yes
 }
 
-# Who does not answer is mostly starting, and is looked at soon again; but it may wait for others, for ever.
+# Who does not answer is mostly starting, and is looked at soon again; but not a Redis that waits for others, maybe for ever.
 soon() {
+	[ ! -e "$run/waiting" ] || return 0
 	absent=$((absent + 1))
-	[ "$absent" -gt 100 ] || pause=0.1
+	[ "$absent" -gt 30 ] || pause=0.1
 }
 
 # Sets pause: the seconds until the next look.
@@ -217,6 +218,18 @@ look() {
 	pause=5
 }
 
+# Until the next look: a Redis that waited is looked at when it begins.
+rest() {
+	if [ ! -e "$run/waiting" ]; then
+		sleep "$pause"
+		return
+	fi
+	for _ in 1 2 3 4 5; do
+		sleep 0.1
+		[ -e "$run/waiting" ] || return 0
+	done
+}
+
 keep() {
 	set +e
 	# sentinel.sh has put it into the configuration.
@@ -227,6 +240,6 @@ keep() {
 	while :; do
 		look
 		renew_sentinel
-		sleep "$pause"
+		rest
 	done
 }
