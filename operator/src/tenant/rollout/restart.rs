@@ -16,8 +16,8 @@ const LONGEST: Duration = Duration::from_mins(1);
 /// For so long in any case: a pod that is ready is reached a moment later, when the nodes know of it.
 const SHORTEST: i64 = 10;
 
-/// Until when requests are to wait for it; none: it is not being restarted, or too long already. `restarts`: it is about to be. Several Redis are restarted one
-/// after the other, and one of them is always there.
+/// Until when requests are to wait for it; none: it is not being restarted, or too long already. `restarts`: it is about to be.
+/// Several Redis are restarted one after the other, and one of them is always there.
 pub fn until(tenant: &ValidTenant, restarts: bool, observed: &Observed, now: Timestamp) -> Option<Timestamp> {
     if tenant.redis.has_members() || tenant.suspended || tenant.rests() {
         return None;

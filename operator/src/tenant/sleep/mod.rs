@@ -20,8 +20,8 @@ pub const ANNOTATION: &str = "keystead.io/sleep";
 pub const NOTED_EVERY: Duration = Duration::from_mins(1);
 /// For gateways to hear that the tenant is about to sleep, and to note and answer what is under way.
 const DROWSY: Duration = Duration::from_secs(5);
-/// After which it is awake again where its Redis has not answered, or something is not as it should be: it would otherwise begin anew
-/// to count for how long nobody used it, for one answer that came late.
+/// For so long it stays about to sleep where its Redis does not answer, or something is not as it should be. If it were awake at
+/// once, it would be counted anew for how long nobody uses it, for one answer that came late.
 const UNCERTAIN: Duration = Duration::from_mins(1);
 /// Between two looks at Redis, at least and at most.
 const LOOKS: (Duration, Duration) = (Duration::from_secs(15), Duration::from_mins(10));
