@@ -35,8 +35,8 @@ pub struct Arguments {
     /// Name and port of a headless Service of the gateways, by which they find each other.
     #[arg(long, env = "KEYSTEAD_PEERS", value_name = "NAME:PORT")]
     pub peers: Option<String>,
-    /// Threads that serve requests, each with a connection of its own to each tenant's Redis; as many as there are cores
-    /// when left out. Passwords are hashed on others.
+    /// Threads that serve requests, each with a connection of its own to each tenant's Redis; one less than there are cores
+    /// when left out, and at least one. Passwords are hashed on others.
     #[arg(long, env = "KEYSTEAD_THREADS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: Option<u16>,
     /// Folder with a route in `<tenant>.json` for each tenant; changes are followed.

@@ -26,9 +26,11 @@ struct Thread {
 }
 
 impl Threads {
-    /// As many as there are cores for this process.
+    /// One less than there are cores for this process, at least one: a serving thread that has to share its core with what hashes
+    /// passwords, or with a Redis, keeps all its connections waiting meanwhile.
     pub fn default_count() -> usize {
-        thread::available_parallelism().map_or(1, NonZeroUsize::get).min(keystead_kv::MAX_LANES)
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        cores.saturating_sub(1).clamp(1, keystead_kv::MAX_LANES)
     }
 
     pub fn start(count: usize) -> io::Result<Self> {
