@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -14,11 +15,12 @@ use crate::Gateway;
 
 const INTERVAL: Duration = Duration::from_millis(250);
 
-type Stamps = BTreeMap<PathBuf, (u64, SystemTime)>;
+/// By the file's name: paths are compared part by part, which is a good part of a look at hundreds of files.
+type Stamps = BTreeMap<OsString, (u64, SystemTime)>;
 
 pub(super) async fn follow(folder: &Path, gateway: &Gateway) {
     let mut seen: Option<Stamps> = None;
-    let mut routes: BTreeMap<PathBuf, Route> = BTreeMap::new();
+    let mut routes: BTreeMap<OsString, Route> = BTreeMap::new();
     let mut timer = tokio::time::interval(INTERVAL);
     loop {
         timer.tick().await;
@@ -32,14 +34,15 @@ pub(super) async fn follow(folder: &Path, gateway: &Gateway) {
         if seen.as_ref() == Some(&stamps) {
             continue;
         }
-        routes.retain(|path, _| stamps.contains_key(path));
-        for (path, stamp) in &stamps {
-            if seen.as_ref().and_then(|seen| seen.get(path)) == Some(stamp) {
+        routes.retain(|name, _| stamps.contains_key(name));
+        for (name, stamp) in &stamps {
+            if seen.as_ref().and_then(|seen| seen.get(name)) == Some(stamp) {
                 continue;
             }
-            match read(path) {
+            let path = folder.join(name);
+            match read(&path) {
                 Ok(route) => {
-                    routes.insert(path.clone(), route);
+                    routes.insert(name.clone(), route);
                 }
                 Err(error) => tracing::error!(
                     file = %path.display(), error, "a route is not valid; the last good one is kept"
@@ -54,10 +57,12 @@ pub(super) async fn follow(folder: &Path, gateway: &Gateway) {
 fn stamps(folder: &Path) -> io::Result<Stamps> {
     let mut stamps = BTreeMap::new();
     for file in fs::read_dir(folder)? {
-        let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let metadata = fs::metadata(&path)?;
-            stamps.insert(path, (metadata.len(), metadata.modified()?));
+        let file = file?;
+        let name = file.file_name();
+        if Path::new(&name).extension().is_some_and(|extension| extension == "json") {
+            // Of what a link leads to.
+            let metadata = fs::metadata(file.path())?;
+            stamps.insert(name, (metadata.len(), metadata.modified()?));
         }
     }
     Ok(stamps)
