@@ -34,6 +34,12 @@ enum Which {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Memory of a gateway with a thousand tenants that it knows, and that it is connected to.
+    Memory {
+        /// Passed on: see `keystead-bench memory --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Queueing and running empty jobs beside redis-benchmark and Huey, also with a million that wait.
     Queue {
         /// Passed on: see `keystead-bench queue --help`.
@@ -82,6 +88,15 @@ fn python(name: &str) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// One that needs the gateway as the images hold it, and the packages that it is compared with.
+fn of_gateway(which: &str, out: &Path, rest: &[String]) -> Result<Command> {
+    packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
+    let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Dist)?;
+    let mut bench = Command::new(&built[0]);
+    bench.arg(which).arg("--gateway").arg(&built[1]).arg("--out").arg(out).args(rest);
+    Ok(bench)
+}
+
 /// One that needs the cluster that `up` made.
 fn on_cluster(which: &str, out: &Path, rest: &[String]) -> Result<Command> {
     let cluster = Cluster::attach()?;
@@ -96,20 +111,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let out = root().join("target/bench");
     let mut bench = match &arguments.which {
         Which::Gateway { rest } => {
-            packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
-            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Dist)?;
-            let mut bench = Command::new(&built[0]);
-            bench.arg("gateway").arg("--gateway").arg(&built[1]).arg("--out").arg(out);
-            bench.arg("--python").arg(python("fastapi")?).args(rest);
+            let python = python("fastapi")?;
+            let mut bench = of_gateway("gateway", &out, rest)?;
+            bench.arg("--python").arg(python);
             bench
         }
-        Which::Fairness { rest } => {
-            packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
-            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Dist)?;
-            let mut bench = Command::new(&built[0]);
-            bench.arg("fairness").arg("--gateway").arg(&built[1]).arg("--out").arg(out).args(rest);
-            bench
-        }
+        Which::Fairness { rest } => of_gateway("fairness", &out, rest)?,
+        Which::Memory { rest } => of_gateway("memory", &out, rest)?,
         Which::Queue { rest } => {
             packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
             let built = binaries(&["keystead-bench", "keystead-gateway", "keystead-worker"], Profile::Dist)?;
@@ -125,13 +133,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             bench.arg("bulk").arg("--worker").arg(&built[1]).arg("--out").arg(out).args(rest);
             bench
         }
-        Which::Audit { rest } => {
-            packages::ensure(&[packages::REDIS, packages::BENCH].concat())?;
-            let built = binaries(&["keystead-bench", "keystead-gateway"], Profile::Dist)?;
-            let mut bench = Command::new(&built[0]);
-            bench.arg("audit").arg("--gateway").arg(&built[1]).arg("--out").arg(out).args(rest);
-            bench
-        }
+        Which::Audit { rest } => of_gateway("audit", &out, rest)?,
         Which::Sleep { rest } => on_cluster("sleep", &out, rest)?,
         Which::Ready { rest } => on_cluster("ready", &out, rest)?,
     };

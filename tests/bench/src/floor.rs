@@ -13,9 +13,9 @@ pub(crate) struct Arguments {
     /// File with the body of every answer.
     #[arg(long)]
     body: PathBuf,
-    /// Threads of the runtime: as many as the gateway uses.
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
+    /// Threads of the runtime; as many as there are cores when left out, which is what `#[tokio::main]` gives.
+    #[arg(long)]
+    threads: Option<usize>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -25,17 +25,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         async move { ([(header::CONTENT_TYPE, "application/json")], body).into_response() }
     };
     let router = Router::new().fallback(answer);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(arguments.threads)
-        .enable_all()
-        .build()?
-        .block_on(async {
-            let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
-            // As the gateway: small answers must not wait for an acknowledgement.
-            let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-                let _ = stream.set_nodelay(true);
-            });
-            axum::serve(listener, router).await
-        })?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = arguments.threads {
+        runtime.worker_threads(threads);
+    }
+    runtime.enable_all().build()?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
+        // As the gateway: small answers must not wait for an acknowledgement.
+        let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+            let _ = stream.set_nodelay(true);
+        });
+        axum::serve(listener, router).await
+    })?;
     Ok(())
 }

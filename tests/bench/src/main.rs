@@ -10,6 +10,7 @@ mod fairness;
 mod figures;
 mod floor;
 mod load;
+mod memory;
 mod processes;
 mod queue;
 mod ready;
@@ -40,6 +41,8 @@ enum Command {
     Gateway(GatewayArguments),
     /// What one tenant's dead, stopped or flooded Redis costs it and another; batches; long lists.
     Fairness(fairness::Arguments),
+    /// Memory of a gateway with many tenants that it knows, and that it is connected to.
+    Memory(memory::Arguments),
     /// Queueing and running empty jobs beside redis-benchmark and Huey, also with many that wait.
     Queue(queue::Arguments),
     /// Export and import of many entries by the worker, and its memory.
@@ -87,6 +90,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Gateway(arguments) => gateway(&arguments),
         Command::Fairness(arguments) => fairness::run(&arguments),
+        Command::Memory(arguments) => memory::run(&arguments),
         Command::Queue(arguments) => queue::run(&arguments),
         Command::Bulk(arguments) => bulk::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),

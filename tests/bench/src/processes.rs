@@ -82,11 +82,23 @@ impl Process {
         Ok(())
     }
 
-    /// The peak of its memory so far, in MiB (proc(5): `VmHWM`).
+    /// The peak of its memory so far, in MiB.
     pub(crate) fn peak_mebibytes(&self) -> Result<f64> {
+        self.mebibytes("VmHWM:")
+    }
+
+    /// Its memory, in MiB.
+    pub(crate) fn resident_mebibytes(&self) -> Result<f64> {
+        self.mebibytes("VmRSS:")
+    }
+
+    /// A line of proc(5), `/proc/<pid>/status`.
+    fn mebibytes(&self, name: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-        let kibibytes: f64 = line.split_whitespace().next().context("no number behind VmHWM")?.parse()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let line = line.with_context(|| format!("no {name}"))?;
+        let number = line.split_whitespace().next().with_context(|| format!("no number behind {name}"))?;
+        let kibibytes: f64 = number.parse()?;
         Ok(kibibytes / 1024.0)
     }
 }

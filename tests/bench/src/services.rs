@@ -95,7 +95,8 @@ impl Stand {
         // The floor answers with the very bytes that the gateway answers with.
         let answer = at("answer.json");
         std::fs::write(&answer, read_one(&gateway, &token)?)?;
-        let floor = start_floor(folder.path(), &answer)?;
+        let floor = start_floor("floor", folder.path(), &answer, None)?;
+        let floor_of_one = start_floor("floor-1-thread", folder.path(), &answer, Some(1))?;
 
         let rest = |name, process: &Process, takes_writes, tokens: &Path| Service {
             name,
@@ -109,6 +110,7 @@ impl Stand {
         };
         let mut services = vec![
             rest("floor", &floor, true, &one),
+            rest("floor-1-thread", &floor_of_one, false, &one),
             rest("gateway", &gateway, true, &one),
             Service {
                 read_path: "/GET/plain:%d".to_owned(),
@@ -121,7 +123,7 @@ impl Stand {
             rest("floor-256", &floor, true, &many),
             rest("gateway-256", &gateway, true, &many),
         ];
-        let mut servers = vec![floor, gateway, cached, webdis];
+        let mut servers = vec![floor, floor_of_one, gateway, cached, webdis];
         if let Some(python) = python {
             let fastapi = start_fastapi(python, folder.path(), redis.port)?;
             services.push(Service { pids: fastapi.pids(), ..rest("fastapi", &fastapi, true, &one) });
@@ -274,11 +276,14 @@ fn start_webdis(folder: &Path, redis_port: u16) -> Result<Process> {
     Process::start("webdis", Command::new("webdis").arg(&config), port, folder)
 }
 
-fn start_floor(folder: &Path, answer: &Path) -> Result<Process> {
+fn start_floor(name: &'static str, folder: &Path, answer: &Path, threads: Option<usize>) -> Result<Process> {
     let port = free_port()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["floor", "--listen", &format!("127.0.0.1:{port}"), "--body"]).arg(answer);
-    Process::start("floor", &mut command, port, folder)
+    if let Some(threads) = threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    Process::start(name, &mut command, port, folder)
 }
 
 /// A token of a new user of the tenant. All tenants have one Redis, and so one list of users.
