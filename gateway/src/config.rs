@@ -22,7 +22,8 @@ pub struct Arguments {
     /// Address of the platform's own API (log levels); loopback, so that it takes a forwarded port to reach it.
     #[arg(long, env = "KEYSTEAD_ADMIN_LISTEN", default_value = "127.0.0.1:9091")]
     pub admin_listen: SocketAddr,
-    /// Requests that are logged: `off`, `all`, or `1/N` for one of N and all that failed for the gateway's or a Redis' sake.
+    /// Requests that are logged: `off`, `all`, or `1/N` for one of N and, up to 20 a second of each tenant, what failed for the
+    /// gateway's or a Redis' sake.
     #[arg(long, env = "KEYSTEAD_ACCESS_LOG", default_value = "1/100")]
     pub access_log: AccessLog,
     /// Log-ins from one address that may fail within five minutes before the next is refused, in this process; 0: any

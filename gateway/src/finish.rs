@@ -248,8 +248,8 @@ impl Begun {
         }
         gateway.metrics.requests.observe(&method, endpoint, status, took);
         noted.audit(&method, endpoint, status, &id);
-        if gateway.access.takes(status) {
-            let caller = noted.0.caller.get();
+        let caller = noted.0.caller.get();
+        if gateway.access.takes(status, caller.map(|(tenant, _)| &*tenant.failures)) {
             // The path is that of the route: a key may be a secret of its tenant.
             tracing::info!(
                 target: "access",

@@ -9,8 +9,8 @@ mod span;
 use prometheus::{Encoder as _, IntGauge, Registry, TextEncoder};
 
 use self::requests::Requests;
-pub(crate) use access::Sampler;
 pub use access::{AccessLog, InvalidAccessLog};
+pub(crate) use access::{Failures, Sampler};
 pub use logs::{LogLevels, Logs};
 pub(crate) use operations::{Counters, OperationKind, Operations};
 pub(crate) use span::RequestSpan;

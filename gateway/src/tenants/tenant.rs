@@ -30,7 +30,7 @@ use crate::{
     problem::{Code, Problem},
     sleep::Used,
     slot::Slot,
-    telemetry::{Counters, Operations},
+    telemetry::{Counters, Failures, Operations},
 };
 
 /// Most requests of one tenant under way at once in one gateway: beyond that they are answered 503 at once, so that a
@@ -72,6 +72,8 @@ pub(crate) struct Tenant {
     used: Arc<Used>,
     rates: Option<Arc<Rates>>,
     passwords: Arc<AtomicUsize>,
+    /// That were written to the access log.
+    pub(crate) failures: Arc<Failures>,
     pub(crate) operations: Arc<Operations>,
 }
 
@@ -183,6 +185,7 @@ impl Tenant {
             None => Rates::of(&route.limits),
         };
         let passwords = old.map(|old| old.passwords.clone()).unwrap_or_default();
+        let failures = old.map(|old| old.failures.clone()).unwrap_or_default();
         Ok(Arc::new(Self {
             route,
             keys,
@@ -197,6 +200,7 @@ impl Tenant {
             used,
             rates,
             passwords,
+            failures,
             operations,
         }))
     }
