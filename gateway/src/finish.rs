@@ -29,7 +29,7 @@ use crate::{
     audit::{Record, Touched, Who, operation},
     auth::Principal,
     problem::{Code, Problem},
-    telemetry::RequestSpan,
+    telemetry::{Failures, RequestSpan},
     tenants::{Allowance, Tenant, write_allowances},
 };
 
@@ -43,6 +43,8 @@ struct Notes {
     peer: Option<IpAddr>,
     allowances: Mutex<Vec<Allowance>>,
     caller: OnceLock<(Arc<Tenant>, Principal)>,
+    /// Of the tenant that it is about, where the caller may not become known.
+    failures: OnceLock<Arc<Failures>>,
     audited: Mutex<Audited>,
 }
 
@@ -73,6 +75,13 @@ impl Noted {
     pub(crate) fn set_caller(&self, tenant: &Arc<Tenant>, principal: &Principal) {
         // The first that is known stays.
         let _ = self.0.caller.set((tenant.clone(), principal.clone()));
+    }
+
+    /// Whose failure it is if it fails before it is known who calls.
+    pub(crate) fn set_failures(extensions: &Extensions, failures: &Arc<Failures>) {
+        if let Some(noted) = extensions.get::<Self>() {
+            let _ = noted.0.failures.set(failures.clone());
+        }
     }
 
     /// Somebody tries to get a credential of a tenant, for the account of this name if there is one. A name that nobody has is not
@@ -249,7 +258,8 @@ impl Begun {
         gateway.metrics.requests.observe(&method, endpoint, status, took);
         noted.audit(&method, endpoint, status, &id);
         let caller = noted.0.caller.get();
-        if gateway.access.takes(status, caller.map(|(tenant, _)| &*tenant.failures)) {
+        let failures = caller.map(|(tenant, _)| &tenant.failures).or(noted.0.failures.get());
+        if gateway.access.takes(status, failures.map(|failures| &**failures)) {
             // The path is that of the route: a key may be a secret of its tenant.
             tracing::info!(
                 target: "access",

@@ -91,13 +91,18 @@ impl Caller {
                 let named = path_tenant(parts);
                 let (tenant, principal) = gateway.tokens.verify(&gateway.table, token, named).await?;
                 of_path(parts, &tenant)?;
-                let in_flight = tenant.hold()?;
+                let failed = |_: &Problem| Noted::set_failures(&parts.extensions, &tenant.failures);
+                let in_flight = tenant.hold().inspect_err(failed)?;
+                if tenant.is_asleep() {
+                    Noted::set_failures(&parts.extensions, &tenant.failures);
+                }
                 let tenant = if wakes { gateway.awake(tenant, Proof::Shown).await? } else { tenant };
                 (tenant, principal, in_flight)
             }
             Credential::ApiKey(text) => {
                 let tenant = gateway.table.get(text.tenant).ok_or_else(api_key::invalid)?;
                 of_path(parts, &tenant)?;
+                Noted::set_failures(&parts.extensions, &tenant.failures);
                 // Before Redis is asked. The tenant's rate is not touched by who only pretends to have a key.
                 let in_flight = tenant.hold()?;
                 let (tenant, principal) = api_key::authenticate(gateway, tenant, &text, wakes).await?;

@@ -11,13 +11,13 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::body::Body;
-use futures::task::AtomicWaker;
 use hyper::{Request, Response, body::Incoming, service::Service};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -29,56 +29,31 @@ use crate::{
     routes::{Answer, App},
 };
 
-/// What is known of a connection's use, and whether it is to end.
+/// What is known of a connection's use.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     under_way: AtomicUsize,
     /// How often something was written or answered; a counter costs less than a look at the clock.
     uses: AtomicUsize,
-    /// An [`Ending`], or 0.
-    ending: AtomicU8,
-    served_by: AtomicWaker,
-}
-
-/// How a connection is to end; what is later goes before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Ending {
-    /// When what is under way is answered.
-    AfterRequest = 1,
-    Now = 2,
 }
 
 impl Activity {
-    /// How often it has been used, and whether it was since that many, or is now.
-    pub(super) fn used_since(&self, seen: usize) -> (usize, bool) {
-        let uses = self.uses.load(Ordering::Relaxed);
-        (uses, uses != seen || self.under_way.load(Ordering::Relaxed) > 0)
-    }
-
-    pub(super) fn used(&self) {
-        self.uses.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A request is under way from here on.
-    pub(super) fn begin(&self) {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Has the connection end.
-    pub(super) fn end(&self, how: Ending) {
-        self.ending.fetch_max(how as u8, Ordering::Release);
-        self.served_by.wake();
-    }
-
-    /// Whether the connection is to end; who asks is woken when that changes.
-    pub(super) fn poll_ending(&self, context: &Context<'_>) -> Option<Ending> {
-        self.served_by.register(context.waker());
-        match self.ending.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(Ending::AfterRequest),
-            _ => Some(Ending::Now),
+    /// Ends once the connection has been of no use for `limit`, at most a quarter later.
+    pub(super) async fn ends(&self, limit: Duration) {
+        let mut ticks = tokio::time::interval(limit / 4);
+        let (mut seen, mut quiet) = (self.uses.load(Ordering::Relaxed), 0);
+        ticks.tick().await;
+        while quiet < 4 {
+            ticks.tick().await;
+            let uses = self.uses.load(Ordering::Relaxed);
+            let is_used = uses != seen || self.under_way.load(Ordering::Relaxed) > 0;
+            quiet = if is_used { 0 } else { quiet + 1 };
+            seen = uses;
         }
+    }
+
+    fn used(&self) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -187,7 +162,7 @@ impl Service<Request<Incoming>> for Counted {
 
     fn call(&self, mut request: Request<Incoming>) -> Counting {
         request.extensions_mut().insert(Noted::from_peer(self.peer));
-        self.activity.begin();
+        self.activity.under_way.fetch_add(1, Ordering::Relaxed);
         let under_way = UnderWay(self.activity.clone());
         Counting { answer: self.app.answer(request.map(Body::new)), _under_way: under_way }
     }

@@ -1,16 +1,18 @@
 //! HTTP/1.1 and HTTP/2 on a listener, with a limit to idleness and a graceful end.
 
 mod admin;
-mod connections;
 mod idle;
 mod threads;
 
-use std::{net::Ipv4Addr, pin::pin, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::header, response::IntoResponse as _, routing::get};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use prometheus::IntGauge;
 use tokio::{
@@ -19,10 +21,7 @@ use tokio::{
     sync::watch,
 };
 
-use self::{
-    connections::{Connections, Open, Served},
-    idle::{Counted, Watched},
-};
+use self::idle::{Activity, Counted, Watched};
 use crate::{Gateway, routes::App};
 
 pub use admin::admin_router;
@@ -45,7 +44,8 @@ pub struct Limits {
 struct Serving {
     http: auto::Builder<TokioExecutor>,
     app: App,
-    gauge: Option<IntGauge>,
+    connections: Option<IntGauge>,
+    idle: Duration,
 }
 
 /// Serves until `stop` is true; then finishes what is under way. Without threads of their own, connections are served by
@@ -54,21 +54,19 @@ pub async fn serve(
     listener: TcpListener,
     app: impl Into<App>,
     threads: Option<Threads>,
-    gauge: Option<IntGauge>,
+    connections: Option<IntGauge>,
     mut stop: watch::Receiver<bool>,
     limits: Limits,
 ) {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().max_buf_size(MAX_HEAD);
     http.http2().max_header_list_size(64 * 1024);
-    let serving = Arc::new(Serving { http, app: app.into(), gauge });
-    let connections = Connections::default();
-    let mut look_after = pin!(connections.close_idle(limits.idle));
+    let serving = Arc::new(Serving { http, app: app.into(), connections, idle: limits.idle });
+    let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
-            never = &mut look_after => match never {},
         };
         // Taken from this runtime, so that a thread can take it to its own.
         let stream = match accepted.and_then(|(stream, _)| stream.into_std()) {
@@ -87,22 +85,20 @@ pub async fn serve(
             }
             None => (Handle::current(), None),
         };
-        let (serving, open) = (serving.clone(), connections.open());
+        let (serving, watcher) = (serving.clone(), graceful.watcher());
         runtime.spawn(async move {
-            serving.connection(stream, open).await;
+            serving.connection(stream, watcher).await;
             drop(place);
         });
     }
     drop(listener);
-    tokio::select! {
-        () = connections.finish() => {}
-        never = look_after => match never {},
-        () = tokio::time::sleep(limits.grace) => tracing::warn!("requests were still under way after the grace"),
+    if tokio::time::timeout(limits.grace, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were still under way after the grace");
     }
 }
 
 impl Serving {
-    async fn connection(&self, stream: std::net::TcpStream, open: Open) {
+    async fn connection(&self, stream: std::net::TcpStream, watcher: Watcher) {
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => {
@@ -112,20 +108,24 @@ impl Serving {
         };
         // A small answer must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
+        let activity = Arc::new(Activity::default());
         // A socket that is closed already has none; its request will not be answered anyway.
         let peer = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
-        let service = Counted { app: self.app.clone(), activity: open.activity.clone(), peer };
-        let stream = Watched { stream, activity: open.activity.clone() };
-        let connection = self.http.serve_connection(TokioIo::new(stream), service).into_owned();
-        if let Some(gauge) = &self.gauge {
+        let service = Counted { app: self.app.clone(), activity: activity.clone(), peer };
+        let stream = Watched { stream, activity: activity.clone() };
+        let connection =
+            watcher.watch(self.http.serve_connection(TokioIo::new(stream), service).into_owned());
+        if let Some(gauge) = &self.connections {
             gauge.inc();
         }
-        match Served::new(connection, open).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::debug!(%error, "a connection ended"),
-            None => tracing::debug!("an idle connection is closed"),
+        tokio::select! {
+            biased;
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended");
+            },
+            () = activity.ends(self.idle) => tracing::debug!("an idle connection is closed"),
         }
-        if let Some(gauge) = &self.gauge {
+        if let Some(gauge) = &self.connections {
             gauge.dec();
         }
     }

@@ -76,10 +76,8 @@ impl Sampler {
 
     /// Whether a request with this answer is written down; `failures` are those of its tenant.
     pub(crate) fn takes(&self, status: StatusCode, failures: Option<&Failures>) -> bool {
-        let is_failure = || {
-            let second = u32::try_from(self.begun.elapsed().as_secs()).unwrap_or(u32::MAX);
-            status.is_server_error() && failures.unwrap_or(&self.of_nobody).takes(second)
-        };
+        let second = || u32::try_from(self.begun.elapsed().as_secs()).unwrap_or(u32::MAX);
+        let is_failure = || status.is_server_error() && failures.unwrap_or(&self.of_nobody).takes(second());
         match self.share.one_of {
             0 => false,
             1 => true,

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     audit::Trail,
     auth::Principal,
+    finish::Noted,
     issuers::{Issuers, Trusted},
     problem::{Code, Problem},
     sleep::Used,
@@ -289,6 +290,7 @@ impl Tenant {
     /// Counts in a request of somebody who has proved nothing yet, and against the rate of such, or refuses it; it is counted out
     /// when the guard is dropped.
     pub(crate) fn enter(&self, extensions: &Extensions) -> Result<Slot, Problem> {
+        Noted::set_failures(extensions, &self.failures);
         let slot = self.hold()?;
         if let Some(rates) = &self.rates {
             rates.count_stranger(extensions)?;
