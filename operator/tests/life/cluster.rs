@@ -249,9 +249,10 @@ fn resource(group: &str, version: &str, kind: &str) -> ApiResource {
     }
 }
 
-/// Asks again and again until it holds; panics with the last answer after a minute and a half.
+/// Asks again and again until it holds; panics with the last answer after three minutes. Six members and the job that forms
+/// their cluster take up to a minute and a half where two processors are shared with tests that keep eighteen more.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let until = Instant::now() + Duration::from_secs(90);
+    let until = Instant::now() + Duration::from_mins(3);
     loop {
         match ask().await {
             Ok(value) => return value,
