@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fs, io,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +21,7 @@ type Stamps = BTreeMap<OsString, (u64, SystemTime)>;
 
 pub(super) async fn follow(folder: &Path, gateway: &Gateway) {
     let mut seen: Option<Stamps> = None;
-    let mut routes: BTreeMap<OsString, Route> = BTreeMap::new();
+    let mut routes: BTreeMap<OsString, Arc<Route>> = BTreeMap::new();
     let mut timer = tokio::time::interval(INTERVAL);
     loop {
         timer.tick().await;
@@ -42,7 +43,7 @@ pub(super) async fn follow(folder: &Path, gateway: &Gateway) {
             let path = folder.join(name);
             match read(&path) {
                 Ok(route) => {
-                    routes.insert(name.clone(), route);
+                    routes.insert(name.clone(), Arc::new(route));
                 }
                 Err(error) => tracing::error!(
                     file = %path.display(), error, "a route is not valid; the last good one is kept"

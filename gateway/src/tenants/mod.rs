@@ -106,7 +106,7 @@ impl Table {
 
     /// Takes these routes for all that there are. A tenant that did not change stays as it is; one whose Redis did not
     /// change keeps its connection. Called by one task only.
-    pub(crate) fn replace(&self, routes: impl IntoIterator<Item = Route>) {
+    pub(crate) fn replace(&self, routes: impl IntoIterator<Item = Arc<Route>>) {
         let old = self.tenants.load();
         let mut new = HashMap::default();
         for route in routes {
@@ -142,7 +142,7 @@ pub async fn follow(source: Source, gateway: Arc<Gateway>) {
     }
 }
 
-fn update(gateway: &Gateway, routes: impl IntoIterator<Item = Route>) {
+fn update(gateway: &Gateway, routes: impl IntoIterator<Item = Arc<Route>>) {
     gateway.table.replace(routes);
     gateway.metrics.tenants.set(i64::try_from(gateway.table.len()).unwrap_or(i64::MAX));
     let asleep = gateway.table.all().iter().filter(|tenant| tenant.is_asleep()).count();

@@ -3,7 +3,7 @@
 //!
 //! While the watch is broken the last known routes are served.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::Secret;
@@ -24,8 +24,8 @@ pub(super) async fn follow(namespace: &str, gateway: &Gateway) {
     let config = watcher::Config::default().labels(&format!("{ROUTE_LABEL}=true"));
     let events = watcher(secrets, config).default_backoff();
     pin_mut!(events);
-    let mut routes: HashMap<String, Route> = HashMap::new();
-    let mut listed: HashMap<String, Route> = HashMap::new();
+    let mut routes: HashMap<String, Arc<Route>> = HashMap::new();
+    let mut listed: HashMap<String, Arc<Route>> = HashMap::new();
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
@@ -55,7 +55,7 @@ pub(super) async fn follow(namespace: &str, gateway: &Gateway) {
 }
 
 /// The Secret's route; none where it is not valid, so that the last good one is kept.
-fn read(secret: &Secret) -> Option<Route> {
+fn read(secret: &Secret) -> Option<Arc<Route>> {
     let document = secret.data.as_ref().and_then(|data| data.get(SECRET_KEY));
     let route = match document {
         Some(document) => Route::from_json(&document.0).map_err(|error| error.to_string()),
@@ -70,4 +70,5 @@ fn read(secret: &Secret) -> Option<Route> {
             );
         })
         .ok()
+        .map(Arc::new)
 }

@@ -56,7 +56,8 @@ const MIN_SECRET_BYTES: usize = 32;
 
 /// A tenant that is served.
 pub(crate) struct Tenant {
-    route: Route,
+    /// Shared with who follows where routes come from.
+    route: Arc<Route>,
     pub(crate) keys: Arc<Keys>,
     keyring: Option<Keyring>,
     /// Other issuers; a change of any makes another `Arc`, as with the keys.
@@ -116,7 +117,7 @@ impl std::fmt::Debug for Tenant {
 impl Tenant {
     /// Prepares a tenant, with what is unchanged of the one before.
     pub(crate) fn from_route(
-        route: Route,
+        route: Arc<Route>,
         old: Option<&Arc<Self>>,
         operations: &Counters,
         issuers: &Issuers,
