@@ -50,6 +50,7 @@ pub(crate) struct Service {
 #[derive(Debug)]
 pub(crate) struct Stand {
     services: Vec<Service>,
+    by_tokens: [Service; 2],
     // Dropped in this order: the servers before the Redis that they use.
     _servers: Vec<Process>,
     redis: Process,
@@ -118,22 +119,28 @@ impl Stand {
                 write_body: plain_body,
                 ..rest("webdis", &webdis, true, &none)
             },
-            rest("eddsa", &gateway, false, &eddsa),
             rest("cached", &cached, false, &one),
             rest("floor-256", &floor, true, &many),
             rest("gateway-256", &gateway, true, &many),
         ];
+        let by_tokens = [rest("hs256", &gateway, false, &one), rest("eddsa", &gateway, false, &eddsa)];
         let mut servers = vec![floor, floor_of_one, gateway, cached, webdis];
         if let Some(python) = python {
             let fastapi = start_fastapi(python, folder.path(), redis.port)?;
             services.push(Service { pids: fastapi.pids(), ..rest("fastapi", &fastapi, true, &one) });
             servers.push(fastapi);
         }
-        Ok(Self { services, _servers: servers, redis, folder })
+        Ok(Self { services, by_tokens, _servers: servers, redis, folder })
     }
 
     pub(crate) fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// The gateway with tokens of one kind, and of another: the same path once it knows them, so they are compared in short
+    /// turns, between which little else changes.
+    pub(crate) fn by_tokens(&self) -> &[Service; 2] {
+        &self.by_tokens
     }
 
     pub(crate) fn redis_port(&self) -> u16 {
