@@ -1,15 +1,16 @@
 //! `Idempotency-Key`: a request that is repeated with the same key is carried out once.
 //! (<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>)
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::Response,
 };
-use keystead_kv::idempotency::{Answer, Known};
+use keystead_kv::idempotency::{self, Answer, Known};
 use keystead_route::hex;
+use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 use crate::{
@@ -23,6 +24,12 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MAX_KEY_BYTES: usize = 255;
 /// What of an answer is given again.
 const HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::ETAG, header::LOCATION];
+
+/// How long a request that was not carried out is tried to be forgotten, and how long after the first and any later try the next
+/// one follows.
+const FORGETS_FOR: Duration = Duration::from_mins(2);
+const FORGETS_FIRST: Duration = Duration::from_millis(100);
+const FORGETS_EVERY: Duration = Duration::from_secs(5);
 
 /// The key of a request; none where it has none.
 fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
@@ -67,7 +74,18 @@ impl Attempt {
         work: impl Future<Output = Result<Response, Problem>>,
     ) -> Result<Response, Problem> {
         let requests = self.tenant.requests();
-        match requests.begin(&self.id, &self.fingerprint).await? {
+        let attempt = requests.attempt(self.id, self.fingerprint)?;
+        let known = match requests.begin(&attempt).await {
+            Ok(known) => known,
+            Err(error) => {
+                let problem = Problem::from(error);
+                if !problem.leaves_all_as_it_was() {
+                    forget(self.tenant, attempt, Left::Perhaps);
+                }
+                return Err(problem);
+            }
+        };
+        match known {
             Known::New => {}
             Known::Begun => {
                 return Err(Problem::new(
@@ -87,20 +105,54 @@ impl Attempt {
         match work.await {
             Ok(response) => {
                 let (response, answer) = remember(response).await?;
-                if let Err(error) = requests.end(&self.id, &self.fingerprint, answer).await {
+                if let Err(error) = requests.end(&attempt, answer).await {
                     // Carried out it is; a repetition is told that nobody knows.
                     tracing::warn!(tenant = %self.tenant.name(), %error, "an answer is not remembered");
                 }
                 Ok(response)
             }
             Err(problem) => {
-                if problem.leaves_all_as_it_was() {
-                    let _ = requests.forget(&self.id).await;
+                if problem.leaves_all_as_it_was() && requests.forget(&attempt).await.is_err() {
+                    forget(self.tenant, attempt, Left::Surely);
                 }
                 Err(problem)
             }
         }
     }
+}
+
+/// Whether Redis has kept an attempt at a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Surely,
+    /// It may also be on its way there still.
+    Perhaps,
+}
+
+/// Forgets a request of which nothing was carried out, as soon as its Redis can be reached: who asks again is not to be told for a
+/// day that nobody knows.
+fn forget(tenant: Arc<Tenant>, attempt: idempotency::Attempt, left: Left) {
+    let trying = async move {
+        let Ok(_place) = tenant.forgetting.try_acquire() else {
+            tracing::warn!(tenant = %tenant.name(), "too many requests are to be forgotten: one is not");
+            return;
+        };
+        let (requests, begun) = (tenant.requests(), Instant::now());
+        let mut wait = FORGETS_FIRST;
+        let mut last = None;
+        while begun.elapsed() < FORGETS_FOR {
+            sleep(wait).await;
+            match requests.forget(&attempt).await {
+                Ok(was_there) if was_there || left == Left::Surely => return,
+                answer => last = answer.err(),
+            }
+            wait = (wait * 2).min(FORGETS_EVERY);
+        }
+        if let Some(error) = last {
+            tracing::warn!(tenant = %tenant.name(), %error, "a request that was not carried out is not forgotten");
+        }
+    };
+    tokio::spawn(trying.in_current_span());
 }
 
 /// Carries a request out, unless one with its key was before: then its answer is given again.

@@ -126,6 +126,31 @@ fn who_hung_up_gets_the_answer_when_he_asks_again() {
 }
 
 #[test]
+fn what_redis_could_not_be_asked_for_may_be_sent_again() {
+    let (redis, _gateways, [one, other]) = one_tenant();
+    let incr = "/api/v1/kv/n/incr";
+    assert_eq!(post(&one, incr, "before", &json!({})).json()["value"], json!(1));
+    // What is asked meanwhile is done when it goes on: the request is noted as begun, and its client has long been answered.
+    redis.pause();
+    assert!(post(&one, incr, "k", &json!({})).status > 500);
+    redis.resume();
+    let again = eventually(|| {
+        let answer = post(&other, incr, "k", &json!({}));
+        if answer.status == 200 {
+            return Some(answer);
+        }
+        assert_eq!(code(&answer), (409, "idempotency_unknown".into()));
+        None
+    });
+    assert_eq!(
+        (again.json()["value"].clone(), again.header("idempotency-replayed")),
+        (json!(2), String::new())
+    );
+    assert_eq!(post(&one, incr, "k", &json!({})).json()["value"], json!(2));
+    assert_eq!(one.get("/api/v1/kv/n").json()["value"], json!(2));
+}
+
+#[test]
 fn what_was_refused_may_be_sent_again_and_what_is_unknown_may_not() {
     let (redis, _gateways, [one, other]) = one_tenant();
     one.put("/api/v1/kv/n", &json!({"value": "no number"}));

@@ -2,12 +2,14 @@
 
 use redis::cmd;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     connection::Connection,
     entry::Corrupt,
     error::{Effect, Error},
     keyring::{Keyring, Place},
+    script,
     store::{buckets, place},
 };
 
@@ -26,8 +28,20 @@ pub struct Answer {
 struct Record {
     /// Of the request's body.
     fingerprint: String,
+    /// Tells one that is under way from every other attempt at the same request.
+    #[serde(default)]
+    attempt: String,
     /// None: it is under way, or its end was never told.
     answer: Option<Answer>,
+}
+
+/// A request that is to be carried out.
+#[derive(Debug)]
+pub struct Attempt {
+    id: String,
+    fingerprint: String,
+    /// What is kept of it while it is under way: of this attempt and of no other.
+    record: Vec<u8>,
 }
 
 /// What is known of a request.
@@ -56,9 +70,16 @@ impl Requests {
         Self { connection, keyring }
     }
 
-    /// Begins a request, unless there was one. `id` and `fingerprint` are hashes.
-    pub async fn begin(&self, id: &str, fingerprint: &str) -> Result<Known, Error> {
-        let record = self.encode(id, &Record { fingerprint: fingerprint.to_owned(), answer: None })?;
+    /// `id` and `fingerprint` are hashes.
+    pub fn attempt(&self, id: String, fingerprint: String) -> Result<Attempt, Error> {
+        let attempt = Uuid::now_v7().to_string();
+        let record = self.encode(&id, &Record { fingerprint: fingerprint.clone(), attempt, answer: None })?;
+        Ok(Attempt { id, fingerprint, record })
+    }
+
+    /// Begins a request, unless there was one.
+    pub async fn begin(&self, attempt: &Attempt) -> Result<Known, Error> {
+        let Attempt { id, fingerprint, record } = attempt;
         let mut set = cmd("SET");
         set.arg(self.key(id)).arg(record).arg("NX").arg("GET").arg("EX").arg(LIFE);
         let before: Option<Vec<u8>> = self.connection.run(&set, Effect::Write).await?;
@@ -66,23 +87,26 @@ impl Requests {
         let before = Keyring::open_record(self.keyring.as_ref(), Place::Request(id), before)?;
         let before: Record = serde_json::from_slice(&before).map_err(|_| Corrupt::Malformed)?;
         Ok(match before.answer {
-            _ if before.fingerprint != fingerprint => Known::Other,
+            _ if before.fingerprint != *fingerprint => Known::Other,
             None => Known::Begun,
             Some(answer) => Known::Answered(answer),
         })
     }
 
     /// It was carried out, with this answer.
-    pub async fn end(&self, id: &str, fingerprint: &str, answer: Answer) -> Result<(), Error> {
+    pub async fn end(&self, attempt: &Attempt, answer: Answer) -> Result<(), Error> {
+        let (id, fingerprint) = (&attempt.id, attempt.fingerprint.clone());
         let record =
-            self.encode(id, &Record { fingerprint: fingerprint.to_owned(), answer: Some(answer) })?;
+            self.encode(id, &Record { fingerprint, attempt: String::new(), answer: Some(answer) })?;
         self.connection.run(cmd("SET").arg(self.key(id)).arg(record).arg("EX").arg(LIFE), Effect::Write).await
     }
 
-    /// Nothing was carried out: it may be sent again.
-    pub async fn forget(&self, id: &str) -> Result<(), Error> {
-        let _deleted: u64 = self.connection.run(cmd("DEL").arg(self.key(id)), Effect::Write).await?;
-        Ok(())
+    /// Nothing was carried out by this attempt: the request may be sent again. False where nothing is kept of the attempt.
+    pub async fn forget(&self, attempt: &Attempt) -> Result<bool, Error> {
+        let key = self.key(&attempt.id);
+        self.connection
+            .eval(&script::REQUEST_FORGET, Effect::Write, &[key.as_bytes()], &[&attempt.record])
+            .await
     }
 
     fn key(&self, id: &str) -> String {

@@ -94,6 +94,7 @@ scripts! {
     AUDIT_EXCHANGE = "lib/allow_when_full.lua" "audit/append.lua";
     AUDIT_UNSENT = "lib/only_read.lua" "audit/unsent.lua";
     AUDIT_SENT = "lib/allow_when_full.lua" "audit/sent.lua";
+    REQUEST_FORGET = "lib/allow_when_full.lua" "request_forget.lua";
     ACTIVITY = "lib/allow_when_full.lua" "activity.lua";
     JOB_ENQUEUE = "queue/lib.lua" "queue/enqueue.lua";
     JOB_FETCH = "lib/allow_when_full.lua" "queue/lib.lua" "queue/fetch.lua";

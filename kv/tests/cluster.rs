@@ -157,10 +157,11 @@ async fn about_as_many_keys_are_let_in_as_there_may_be() {
 async fn requests_the_audit_log_and_jobs_work() {
     let cluster = cluster(3, 0, 0);
     let requests = Requests::new(connect(&cluster, Durability::Async), None);
-    assert!(matches!(requests.begin("id", "print").await.unwrap(), Known::New));
+    let attempt = requests.attempt("id".into(), "print".into()).unwrap();
+    assert!(matches!(requests.begin(&attempt).await.unwrap(), Known::New));
     let answer = Answer { status: 201, headers: Vec::new(), body: "{}".into() };
-    requests.end("id", "print", answer.clone()).await.unwrap();
-    let known = requests.begin("id", "print").await.unwrap();
+    requests.end(&attempt, answer.clone()).await.unwrap();
+    let known = requests.begin(&attempt).await.unwrap();
     assert!(matches!(&known, Known::Answered(it) if *it == answer), "{known:?}");
 
     let entry = NewEntry {

@@ -72,13 +72,20 @@ async fn redis_holds_nothing_that_can_be_read_and_readers_see_what_was_written()
     write(&store, "b", &SECRET.repeat(1000)).await;
     write(&store, "empty", "").await;
     let requests = Requests::new(connect(&server, GATEWAY), Some(keyring(&[1])));
-    assert!(matches!(requests.begin("id", SECRET).await.unwrap(), Known::New));
+    let attempt = requests.attempt("id".into(), SECRET.into()).unwrap();
+    assert!(matches!(requests.begin(&attempt).await.unwrap(), Known::New));
     let answer = Answer { status: 200, headers: Vec::new(), body: SECRET.into() };
-    requests.end("id", SECRET, answer.clone()).await.unwrap();
+    assert!(requests.forget(&attempt).await.unwrap());
+    assert!(!requests.forget(&attempt).await.unwrap(), "there is nothing any more");
+    assert!(matches!(requests.begin(&attempt).await.unwrap(), Known::New));
+    let another = requests.attempt("id".into(), SECRET.into()).unwrap();
+    assert!(!requests.forget(&another).await.unwrap(), "it is not its own");
+    requests.end(&attempt, answer.clone()).await.unwrap();
+    assert!(!requests.forget(&attempt).await.unwrap(), "it was carried out");
 
     assert_eq!(readable(&server, SECRET), "");
     assert_ne!(readable(&server, "red"), "", "this looks into the bytes of entries");
-    assert!(matches!(requests.begin("id", SECRET).await.unwrap(), Known::Answered(same) if same == answer));
+    assert!(matches!(requests.begin(&attempt).await.unwrap(), Known::Answered(same) if same == answer));
     let entry = store.get("a").await.unwrap().unwrap();
     assert_eq!((&entry.value[..], entry.metadata.tags["colour"].as_str()), (SECRET.as_bytes(), "red"));
     assert_eq!(store.get("b").await.unwrap().unwrap().value, SECRET.repeat(1000));

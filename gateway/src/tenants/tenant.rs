@@ -18,6 +18,7 @@ use keystead_kv::{
     audit::AuditLog, feed::Feed, idempotency::Requests, queue::Queue,
 };
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
+use tokio::sync::Semaphore;
 
 use super::{
     rates::Rates,
@@ -37,6 +38,7 @@ use crate::{
 /// Most requests of one tenant under way at once in one gateway: beyond that they are answered 503 at once, so that a
 /// slow Redis holds up neither memory nor other tenants.
 const MAX_IN_FLIGHT: usize = 1024;
+const MAX_FORGETTING: usize = 256;
 /// Most clients of one tenant that watch its changes, or stream its entries, through one gateway.
 const MAX_WATCHERS: usize = 100;
 /// Most passwords of one tenant that are checked at once or wait for it, in one gateway: who tries names of one tenant holds up
@@ -64,6 +66,8 @@ pub(crate) struct Tenant {
     pub(crate) trusted: Arc<Vec<Trusted>>,
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
+    /// Places for requests that were not carried out and are to be forgotten as soon as Redis can be reached.
+    pub(crate) forgetting: Semaphore,
     watchers: Arc<AtomicUsize>,
     /// None: what is done is not written down.
     trail: Option<Arc<Trail>>,
@@ -195,6 +199,7 @@ impl Tenant {
             trusted,
             connection,
             in_flight,
+            forgetting: Semaphore::new(MAX_FORGETTING),
             watchers,
             trail,
             untaken,
