@@ -9,6 +9,10 @@ use crate::redis::Resources;
 /// The tenant's worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.image) || !has(self.schedules) || self.schedules.all(it, it.kind in ['ttl.sweep', 'kv.export', 'kv.import', 'kv.delete', 'kv.reencrypt', 'audit.flush', 'usage.snapshot', 'webhook'])")
+        .message("worker.schedules has a kind that the operator's worker does not know: take ttl.sweep, kv.export, kv.import, kv.delete, kv.reencrypt, audit.flush, usage.snapshot or webhook, or set worker.image to a worker that knows it")
+)]
 pub struct WorkerSpec {
     /// Pods, or with autoscaling the least of them. 0: no worker, jobs wait.
     #[serde(default = "replicas")]
@@ -74,7 +78,7 @@ pub struct ScheduleSpec {
     #[schemars(length(max = 100))]
     #[x_kube(validation = cron())]
     pub cron: String,
-    /// The kind of the job, such as kv.export.
+    /// The kind of the job, such as kv.export; with a worker.image any that it knows.
     #[schemars(length(min = 1, max = 64))]
     pub kind: String,
     /// Whatever the kind takes.

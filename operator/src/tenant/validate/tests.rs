@@ -1,5 +1,7 @@
 //! What a spec becomes, and what is said of one that cannot be carried out.
 
+use keystead_kv::queue::kinds::KINDS;
+use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -114,6 +116,14 @@ fn a_schedule_the_wrong_way_round_is_refused_by_its_name() {
     let schedules = json!([{ "name": "odd", "cron": "5-3 * * * *", "kind": "ttl.sweep" }]);
     let error = valid(json!({ "worker": { "schedules": schedules } })).unwrap_err().to_string();
     assert!(error.starts_with("worker.schedules, odd: \"5-3 * * * *\" is no schedule"), "{error}");
+}
+
+#[test]
+fn each_kind_that_the_worker_knows_may_be_scheduled() {
+    let crd = serde_json::to_string(&Tenant::crd()).unwrap();
+    for kind in KINDS {
+        assert!(crd.contains(&format!("'{kind}'")), "no rule of the CRD names {kind}");
+    }
 }
 
 #[test]
