@@ -133,7 +133,7 @@ enum Left {
 /// day that nobody knows.
 fn forget(tenant: Arc<Tenant>, attempt: idempotency::Attempt, left: Left) {
     let trying = async move {
-        let Ok(_place) = tenant.forgetting.try_acquire() else {
+        let Some(_slot) = tenant.forgetting() else {
             tracing::warn!(tenant = %tenant.name(), "too many requests are to be forgotten: one is not");
             return;
         };

@@ -18,7 +18,6 @@ use keystead_kv::{
     audit::AuditLog, feed::Feed, idempotency::Requests, queue::Queue,
 };
 use keystead_route::{Algorithm, Auth, Route, SigningKey, TenantName};
-use tokio::sync::Semaphore;
 
 use super::{
     rates::Rates,
@@ -38,6 +37,7 @@ use crate::{
 /// Most requests of one tenant under way at once in one gateway: beyond that they are answered 503 at once, so that a
 /// slow Redis holds up neither memory nor other tenants.
 const MAX_IN_FLIGHT: usize = 1024;
+/// Most requests of one tenant that were not carried out and are being forgotten, in one gateway: a Redis that is away gathers no more.
 const MAX_FORGETTING: usize = 256;
 /// Most clients of one tenant that watch its changes, or stream its entries, through one gateway.
 const MAX_WATCHERS: usize = 100;
@@ -66,8 +66,7 @@ pub(crate) struct Tenant {
     pub(crate) trusted: Arc<Vec<Trusted>>,
     connection: Connection,
     in_flight: Arc<AtomicUsize>,
-    /// Places for requests that were not carried out and are to be forgotten as soon as Redis can be reached.
-    pub(crate) forgetting: Semaphore,
+    forgetting: Arc<AtomicUsize>,
     watchers: Arc<AtomicUsize>,
     /// None: what is done is not written down.
     trail: Option<Arc<Trail>>,
@@ -181,6 +180,7 @@ impl Tenant {
             None => Trail::start(connection.clone(), audit.max_entries, operations.clone()),
         });
         let in_flight = old.map(|old| old.in_flight.clone()).unwrap_or_default();
+        let forgetting = old.map(|old| old.forgetting.clone()).unwrap_or_default();
         let watchers = old.map(|old| old.watchers.clone()).unwrap_or_default();
         let untaken = old.map(|old| old.untaken.clone()).unwrap_or_default();
         let bodies = old.map(|old| old.bodies.clone()).unwrap_or_default();
@@ -199,7 +199,7 @@ impl Tenant {
             trusted,
             connection,
             in_flight,
-            forgetting: Semaphore::new(MAX_FORGETTING),
+            forgetting,
             watchers,
             trail,
             untaken,
@@ -311,6 +311,12 @@ impl Tenant {
             return Err(Problem::new(Code::TooBusy, "too many log-ins of this tenant at once: retry later"));
         }
         Ok(slot)
+    }
+
+    /// Counts in a request that is to be forgotten; none where there are too many.
+    pub(crate) fn forgetting(&self) -> Option<Slot> {
+        let (slot, under_way) = Slot::take(&self.forgetting);
+        (under_way < MAX_FORGETTING).then_some(slot)
     }
 
     /// Whether a request that is refused may be kept waiting: half of the places are for those that are not.
